@@ -24,6 +24,7 @@ from harness import HERE, Figures, environment, finish, parser, print_table, rat
 QUICK = {
     "a call": "calls.py --rounds 3 --calls 500 --published",
     "a blocking call": "calls.py --blocking --rounds 3 --calls 200 --published",
+    "telemetry": "telemetry.py --rounds 3 --calls 500",
     "small uploads": "transfers.py --quick --rounds 3 --only 'loopback small up' --published",
     "one small file": "batch.py --one --rounds 3 --published",
     "many files": "batch.py --files 20 --seconds 1 --published",
@@ -36,6 +37,7 @@ FULL = {
     "a call": "calls.py --published",
     "parts of a call": "calls.py --layers",
     "a blocking call": "calls.py --blocking --published",
+    "telemetry": "telemetry.py",
     "the bridge": "bridge.py",
     "transfers": "transfers.py --published",
     "one small file": "batch.py --one --published",
@@ -58,6 +60,7 @@ FULL = {
 }
 #: Modules of extras that programs need.
 NEEDED = {
+    "telemetry.py": "opentelemetry",
     "transfers.py": "trustme",
     "report.py": "av",
     "report_page.py": "playwright",
@@ -83,7 +86,7 @@ def run(arguments: str, published: str | None, *, quick: bool) -> list[Figures]:
         else:
             print("\n$ python benchmarks/" + " ".join(words), flush=True)
             subprocess.run(command, env=environment(), check=True)  # noqa: S603
-        rows: list[Figures] = json.loads(figures.read_text())["rows"] if figures.exists() else []
+        rows: list[Figures] = json.loads(figures.read_text())["rows"]
     return compared(rows)
 
 
@@ -116,7 +119,7 @@ def main() -> None:
             continue
         try:
             found = run(arguments, options.published, quick=options.quick)
-        except (RuntimeError, subprocess.CalledProcessError) as error:
+        except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
             failed.append(f"{topic}: {error}")
         else:
             rows += [{"topic": topic, **row} for row in found]

@@ -9,21 +9,19 @@ The service is a sandbox in another process, whose generations complete at once.
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from harness import MIB, parser, resident, sandbox
+from harness import MIB, Figures, finish, parser, print_table, report, resident, sandbox
 
 from diffio_async import AsyncDiffio
 
 
-async def measure(folder: Path, count: int, environment: dict[str, str]) -> None:
-    """Restore all files, and print time and memory."""
-    began, seen, memory = time.perf_counter(), 0, list[float]()
+async def measure(folder: Path, count: int, environment: dict[str, str]) -> list[Figures]:
+    """Restore all files; print time and memory, and return a row for each measure."""
+    began, seen, found = time.perf_counter(), 0, list[Figures]()
     key, url = environment["DIFFIO_API_KEY"], environment["DIFFIO_API_BASE_URL"]
     journal = folder / "journal.sqlite"
     async with AsyncDiffio(key, base_url=url) as client:
@@ -33,11 +31,11 @@ async def measure(folder: Path, count: int, environment: dict[str, str]) -> None
                 raise RuntimeError(outcome.error)
             seen += 1
             if seen == min(1000, count) or seen % max(1, count // 10) == 0:
-                memory.append(resident())
-                seconds = time.perf_counter() - began
-                print(f"{seen:>7} files, {seconds:6.1f} s, {memory[-1]:.1f} MiB", flush=True)
-    print(f"memory from the first measure to the last: {memory[0]:.1f} to {memory[-1]:.1f} MiB")
-    print(f"the journal has {journal.stat().st_size / MIB:.1f} MiB")
+                row = {"seconds": time.perf_counter() - began, "resident_mib": resident()}
+                found.append({"what": f"{seen:,} files", "who": "diffio_async", **row})
+                print_table(found[-1:])
+    found[-1]["journal_mib"] = journal.stat().st_size / MIB
+    return found
 
 
 def main() -> None:
@@ -53,17 +51,12 @@ def main() -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(f"{number}".encode())
         with sandbox({"duration": 0, "keep_requests": 1000}) as (environment, _):
-            asyncio.run(measure(folder, options.files, environment))
+            rows = asyncio.run(measure(folder, options.files, environment))
+        command = (sys.executable, "-m", "diffio_async", "batch", "status")
         for _ in range(3):
-            began = time.perf_counter()
-            command = [sys.executable, "-m", "diffio_async", "batch", "status"]
-            subprocess.run(  # noqa: S603
-                [*command, str(folder / "journal.sqlite")],
-                check=True,
-                stdout=subprocess.DEVNULL,
-                env={**os.environ, "COLUMNS": "100"},
-            )
-            print(f"status took {time.perf_counter() - began:.2f} s")
+            cost = finish(*command, str(folder / "journal.sqlite"), variables={"COLUMNS": "100"})[1]
+            rows.append({"what": f"status of {options.files:,} files", "who": "command", **cost})
+    report(rows, options)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from harness import Figures, compare, metered, parser, print_table, process, report
+from harness import Figures, compare, metered, parser, process, report
 
 if TYPE_CHECKING:
     import argparse
@@ -232,7 +232,7 @@ def layers() -> list[dict[str, Any]]:
         "model": lambda: codec.from_json(data, GenerationProgress),
     }
     return [
-        {"part": name, "us": round(min(timeit.repeat(part, number=20, repeat=2000)) / 20 * 1e6, 1)}
+        {"what": name, "us": round(min(timeit.repeat(part, number=20, repeat=2000)) / 20 * 1e6, 1)}
         for name, part in parts.items()
     ]
 
@@ -305,7 +305,7 @@ def main() -> None:
         play(*options.role, functions=options.functions)
         return
     if options.layers:
-        print_table(layers())
+        report(layers(), options)
         return
     rows: list[Figures] = []
     with process(*command("serve", loops()[-1])) as server:

@@ -215,6 +215,11 @@ def medians(runs: Sequence[Figures]) -> Figures:
     return found
 
 
+def quantile(values: Sequence[float], share: float) -> float:
+    """Return a quantile of one or more values; `share` is from 0 to 1."""
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+
+
 def ratios(runs: Sequence[Figures], others: Sequence[Figures]) -> Figures:
     """Return by what factor runs were faster than others, and used more CPU: medians of pairs."""
     pairs = list(zip(runs, others, strict=True))

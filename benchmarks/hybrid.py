@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
-from harness import parser, print_heading, print_line, save
+from harness import parser, print_heading, print_line, quantile, save
 
 from diffio_async import AsyncDiffio, ClientOptions, WaitPolicy, WebhookInbox, WebhookVerifier
 from diffio_async.sandbox import Sandbox
@@ -119,7 +119,7 @@ async def measure(
             "polls": polls,
             "polls_per_generation": round(polls / arguments.jobs, 3),
             "mean_delay_ms": round(statistics.mean(delays) * 1e3, 1),
-            "p99_delay_ms": round(statistics.quantiles(delays, n=100)[98] * 1e3, 1),
+            "p99_delay_ms": round(quantile(delays, 0.99) * 1e3, 1),
             "longest_delay_ms": round(max(delays) * 1e3, 1),
             **({"ended_after_the_cut": len(after)} if after else {}),
             **({"mean_delay_after_the_cut_s": round(statistics.mean(after), 2)} if after else {}),

@@ -16,6 +16,7 @@ def main() -> None:
     options = parser(__doc__, rounds=9, published=True).parse_args()
     commands = {
         "python alone": (sys.executable, "pass"),
+        "aiohttp": (sys.executable, "import aiohttp"),
         "diffio_async": (sys.executable, "from diffio_async import AsyncDiffio"),
     }
     if options.published:

@@ -23,7 +23,6 @@ import random
 import signal
 import socket
 import sqlite3
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -35,7 +34,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 from attrs import field, frozen, mutable
-from harness import parser, print_heading, print_line, save
+from harness import parser, print_heading, print_line, quantile, save
 
 from diffio_async import WebhookEvent, WebhookInbox, WebhookVerifier
 from diffio_async.webhooks import aiohttp_app
@@ -282,9 +281,9 @@ def report(folder: Path, created: list[Delivery], tally: Tally, seconds: float) 
     }
 
 
-def milliseconds(seconds: list[float], percentile: int) -> float:
-    """Return a percentile of times, in milliseconds."""
-    return round(statistics.quantiles(seconds, n=100)[percentile - 1] * 1e3, 1)
+def milliseconds(seconds: list[float], percentile: int) -> float | None:
+    """Return a percentile of times in milliseconds, None without any."""
+    return round(quantile(seconds, percentile / 100) * 1e3, 1) if seconds else None
 
 
 def main() -> None:

@@ -17,14 +17,12 @@ import asyncio
 import json
 import os
 import shutil
-import statistics
 import sys
 import tempfile
-from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import parser
+from harness import Figures, medians, parser, report
 
 from diffio_async.report import make_report
 from diffio_async.report.html import write_page
@@ -98,27 +96,27 @@ async def measure(browser: Browser, page_file: Path, rows: int) -> dict[str, flo
         return 1000 * values["TaskDuration"]
 
     await page.goto(page_file.as_uri())
-    figures = {"opening": await cpu()}
+    figures = {"opening_ms": await cpu()}
     await page.wait_for_timeout(400)
     paints = "performance.getEntriesByName('first-contentful-paint').map((e) => e.startTime)"
-    figures["first paint"] = (await page.evaluate(paints))[0]
+    figures["first_paint_ms"] = (await page.evaluate(paints))[0]
     figures["elements"] = await page.evaluate("document.querySelectorAll('*').length")
     if rows > 1:
-        figures["next"] = await page.evaluate(NEXT)
+        figures["next_ms"] = await page.evaluate(NEXT)
     if rows >= SCROLLED:
         before = await cpu()
         frames = await page.evaluate(SCROLL)
-        figures["frame"] = (await cpu() - before) / frames
-    figures["heap"] = await page.evaluate("performance.memory.usedJSHeapSize / 1e6")
+        figures["frame_ms"] = (await cpu() - before) / frames
+    figures["heap_mb"] = await page.evaluate("performance.memory.usedJSHeapSize / 1e6")
     await window.close()
     return figures
 
 
-async def run(pages: dict[int, Path], rounds: int) -> None:
-    """Measure all pages in turn, and print the medians."""
+async def run(pages: dict[int, Path], rounds: int) -> list[Figures]:
+    """Measure all pages in turn; return the medians."""
     from playwright.async_api import async_playwright
 
-    found: dict[int, dict[str, list[float]]] = {count: defaultdict(list) for count in pages}
+    found: dict[int, list[Figures]] = {count: [] for count in pages}
     program = shutil.which("chromium") or shutil.which("google-chrome")
     arguments: list[str] = ["--no-sandbox"] if os.geteuid() == 0 else []
     async with async_playwright() as driver:
@@ -126,21 +124,16 @@ async def run(pages: dict[int, Path], rounds: int) -> None:
         await measure(browser, next(iter(pages.values())), 1)  # starts the processes
         for _ in range(rounds):
             for count, page in pages.items():
-                for name, value in (await measure(browser, page, count)).items():
-                    found[count][name].append(value)
+                found[count].append(await measure(browser, page, count))
         await browser.close()
-    columns = ("first paint", "opening", "next", "frame", "heap", "elements")
-    units = (" ms", " ms", " ms", " ms", " MB", "")
-    print("  rows  HTML     " + "".join(f"{name:>13}" for name in columns))
-    for count, figures in found.items():
-        size = pages[count].stat().st_size / 1e6
-        cells = [
-            f"{statistics.median(figures[name]):.{name == 'frame':d}f}{unit}"
-            if figures[name]
-            else "-"
-            for name, unit in zip(columns, units, strict=True)
-        ]
-        print(f"{count:>6}  {size:.2f} MB  " + "".join(f"{cell:>13}" for cell in cells))
+    return [
+        {
+            "what": f"page of {count:,} recordings",
+            "html_mb": pages[count].stat().st_size / 1e6,
+            **medians(runs),
+        }
+        for count, runs in found.items()
+    ]
 
 
 def main() -> None:
@@ -153,7 +146,8 @@ def main() -> None:
     except ImportError:
         sys.exit("the driver of the browser is missing: pip install --group browser")
     with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(run(make_pages(Path(folder), options.rows), options.rounds))
+        rows = asyncio.run(run(make_pages(Path(folder), options.rows), options.rounds))
+    report(rows, options)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
-from harness import MIB, Figures, finish, parser, print_heading, print_line, report
+from harness import MIB, Figures, finish, parser, report
 
 from diffio_async import AsyncDiffio, GenerationFailed
 from diffio_async.sandbox import Sandbox
@@ -42,28 +42,29 @@ print(f"{result.engine}, dry share {result.dry:.2f}, {result.seconds:,.1f} s of 
 """
 
 
-async def files(sources: list[Path]) -> None:
-    """Print a table of what comes out for each file."""
-    print_heading("file", "seconds", "video", "warnings")
+async def files(sources: list[Path]) -> list[Figures]:
+    """Return what comes out for each file."""
+    rows: list[Figures] = []
     async with Sandbox() as sandbox, AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url) as d:
         for source in sources:
             try:
                 result = await d.restore(source)
             except GenerationFailed as error:
                 reason = error.progress and error.progress.reason
-                print_line(f"`{source.name}`", "refused", "", reason)
+                rows.append({"what": source.name, "refused": reason})
                 continue
             measured: Any = result.progress.extra["restoration"]
+            row = {"what": source.name, "sound_seconds": measured["seconds"]}
             warnings = "; ".join(measured["warnings"])
-            video = ""
             if result.progress.has_video and "the video is missing" not in warnings:
                 link = await d.generations.get_download(
                     generation_id=result.generation.generation_id,
                     api_project_id=result.project.api_project_id,
                     download_type="video",
                 )
-                video = Path(link.file_name or "").suffix
-            print_line(f"`{source.name}`", measured["seconds"], video, warnings)
+                row["video"] = Path(link.file_name or "").suffix
+            rows.append({**row, "warnings": warnings})
+    return rows
 
 
 FILMS = [
@@ -141,13 +142,13 @@ def lag(reference: NDArray[np.float64], sound: NDArray[np.float64]) -> float:
     return (shift if shift < size // 2 else shift - size) * 1000 / RATE
 
 
-def films() -> None:
-    """Print by how much the sound of each film is late, at 1, 4 and 7 s."""
+def films() -> list[Figures]:
+    """Return by how much the sound of each film is late, at 1, 4 and 7 s."""
+    rows: list[Figures] = []
     with av.open(str(SAMPLE)) as given:
         resampler = av.AudioResampler("flt", "mono", RATE)
         frames = [out for frame in given.decode(audio=0) for out in resampler.resample(frame)]
     sound = np.concatenate([frame.to_ndarray()[0] for frame in frames])[: 9 * RATE]
-    print_heading("film", "result", "seconds: before / after", "late at 1, 4, 7 s")
     with tempfile.TemporaryDirectory() as folder:
         for name, video, audio, how in FILMS:
             for gap in (
@@ -164,12 +165,16 @@ def films() -> None:
                     for s in (2, 5, 8)  # both begin one second before the picture
                 ]
                 seconds = [len(line) / RATE - 1 for line in (before, after)]
-                print_line(
-                    f"`{name}`{', gap of 0.5 s' if gap else ''}",
-                    f"`{result.video.suffix}`",
-                    f"{seconds[0]:.3f} / {seconds[1]:.3f}",
-                    f"{', '.join(f'{x:.1f}' for x in late)} ms",
+                rows.append(
+                    {
+                        "what": f"{name}{', gap of 0.5 s' if gap else ''}",
+                        "result": result.video.suffix,
+                        "seconds_before": seconds[0],
+                        "seconds_after": seconds[1],
+                        **{f"late_ms_at_{at}_s": x for at, x in zip((1, 4, 7), late, strict=True)},
+                    }
                 )
+    return rows
 
 
 def repeat_sample(target: Path, seconds: float) -> None:
@@ -225,11 +230,10 @@ def main() -> None:
     arguments = given.parse_args()
     if arguments.what == "files":
         sources = sorted(path for path in arguments.folder.iterdir() if path.suffix != ".md")
-        asyncio.run(files(sources))
-    elif arguments.what == "films":
-        films()
+        rows = asyncio.run(files(sources))
     else:
-        report(long(arguments.hours), arguments)
+        rows = films() if arguments.what == "films" else long(arguments.hours)
+    report(rows, arguments)
 
 
 if __name__ == "__main__":

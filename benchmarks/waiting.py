@@ -18,15 +18,13 @@ seem longer, never shorter.
 from __future__ import annotations
 
 import sys
-from itertools import chain
 from pathlib import Path
 
-from harness import Figures, parser, print_heading, print_line, save
-from waits import recording, single_job
+from harness import Figures, parser, print_heading, print_line, report, save
+from waits import recording, simulation, single_job
 from waits.fleets import Fleet
 from waits.plot import plot
 from waits.running import Row, measure
-from waits.simulation import lines
 
 ONE, MANY = "one project", "a project each"
 COLUMNS = (
@@ -132,18 +130,20 @@ def main() -> None:
     given.add_argument("--recording", type=int, metavar="N", help="number of real restorations")
     given.add_argument("--plot", type=Path, metavar="FILE")
     arguments = given.parse_args()
-    if arguments.simulate:
-        for each in chain(lines(arguments.jobs, arguments.median), single_job.lines()):
-            print(each, flush=True)
+    if arguments.plot and arguments.json and not (arguments.simulate or arguments.recording):
+        given.error("--plot draws figures and returns none: leave out --json")
+    results: list[Figures] = []
     if arguments.plot:
         arguments.plot.write_text(plot(arguments.jobs), encoding="utf-8")
-    for each in recording.rows(arguments.recording) if arguments.recording else ():
-        print(each, flush=True)
+    if arguments.simulate:
+        results += [*simulation.rows(arguments.jobs, arguments.median), *single_job.rows()]
+    if arguments.recording:
+        results += recording.rows(arguments.recording)
     if arguments.simulate or arguments.plot or arguments.recording:
+        report(results, arguments)
         return
     selected = quick() if arguments.quick else rows()
     selected = [row for row in selected if (arguments.only or "") in f"{row.title} {row.who}"]
-    results: list[Figures] = []
     print_heading(*COLUMNS)
     for row in selected:
         python = arguments.published if row.who == "published" else sys.executable

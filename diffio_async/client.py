@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Self
 
 from attrs import evolve
 
+# Its names are loaded when they are used, also by `typing.get_type_hints`.
+import diffio_async.webhooks as _webhooks
 from diffio_async._http.transport import ApiTransport
 from diffio_async._polling.poller import Poller
 from diffio_async._protocol.media_types import RECORDING_ENDINGS
 from diffio_async._protocol.redaction import public_url
 from diffio_async._protocol.urls import allows_insecure_http
 from diffio_async._reporting import INTERRUPTIONS
-from diffio_async._storage.threads import running_loop
-from diffio_async._uploads.uploader import Uploader
+from diffio_async._storage.loops import running_loop
 from diffio_async.events import DownloadProgress, UploadProgress
 from diffio_async.models.batches import (
     DEFAULT_IN_FLIGHT,
@@ -52,7 +53,6 @@ from diffio_async.types import (
     SourceLike,
     Sources,
 )
-from diffio_async.webhooks.inbox import WebhookInbox
 
 if TYPE_CHECKING:
     from diffio_async.batch.request import BatchRequest
@@ -88,7 +88,7 @@ class AsyncDiffio:
         *,
         base_url: str | None = None,
         options: ClientOptions | None = None,
-        inbox: WebhookInbox | None = None,
+        inbox: _webhooks.WebhookInbox | None = None,
     ) -> None:
         """Create a client; nothing is sent.
 
@@ -114,7 +114,7 @@ class AsyncDiffio:
             else os.environ.get("DIFFIO_API_BASE_URL") or DEFAULT_BASE_URL,
             options,
         )
-        self.projects = AsyncProjects(self._sender, Uploader(self._sender))
+        self.projects = AsyncProjects(self._sender)
         self._pacer = Poller(self._sender, None if inbox is None else inbox.push_source())
         self.generations = AsyncGenerations(self._sender, self._pacer)
         self.audio_isolation = AsyncAudioIsolation(self.projects, self.generations)

@@ -21,9 +21,7 @@ from diffio_async._protocol.endpoints import idempotency_key as checked_key
 from diffio_async._protocol.media_types import HEAD, check_video_possible
 from diffio_async._reporting import attach_ids, attach_started
 from diffio_async._storage.files import suffix_of, truncate_name
-from diffio_async._storage.threads import TrackedExecutor
 from diffio_async._stores.url import StoreUrl, location_of, source_name_of
-from diffio_async._uploads.open_source import content_of, file_name_of
 from diffio_async._validators import validate_wait
 from diffio_async.errors import ConfigurationError, InvalidSource
 from diffio_async.events import DownloadProgress, UploadProgress
@@ -138,6 +136,7 @@ async def restore(
     # Loaded with the first restoration, not with the client.
     from diffio_async._downloads.sinks import check_target
     from diffio_async._polling.waits import TranscriptWait
+    from diffio_async._storage.threads import TrackedExecutor
     from diffio_async._stores.writing import check_object
 
     kind = normalize_download_type(download_type)
@@ -301,4 +300,6 @@ def _source_name(source: SourceLike, file_name: str | None) -> str:
         return optional_text(file_name, "file_name")
     if isinstance(source, (str, os.PathLike)):
         return source_name_of(source) or os.fsdecode(source)
+    from diffio_async._uploads.open_source import content_of, file_name_of
+
     return file_name_of(source) or file_name_of(content_of(source)) or UNNAMED

@@ -11,13 +11,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from waits.simulation import quantile
+from harness import quantile
 
 from diffio_async import AsyncDiffio, Generation
 from diffio_async.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from harness import Figures
 
 RECORDING = Path(__file__).parents[2] / "samples" / "noisy-speech.wav"
 #: Seconds between the polls of each contender; None: the policy of this client.
@@ -61,14 +63,16 @@ async def _measure_all(rounds: int) -> dict[str, list[tuple[float, float, int]]]
     return results
 
 
-def rows(rounds: int) -> Iterator[str]:
-    """Wait for so many generations with each contender, in turn; yield their figures as text."""
+def rows(rounds: int) -> Iterator[Figures]:
+    """Wait for so many generations with each contender, in turn; yield their figures."""
     for who, measured in asyncio.run(_measure_all(rounds)).items():
         durations, delays, polls = zip(*measured, strict=True)
-        yield (
-            f"{RECORDING.name}, {rounds} times: {who:11}  "
-            f"duration mean {statistics.fmean(durations):.2f} s  "
-            f"requests mean {statistics.fmean(polls):.1f}  "
-            f"delay {statistics.fmean(delays):.2f} / {statistics.median(delays):.2f} / "
-            f"{quantile(list(delays), 0.95):.2f} s"
-        )
+        yield {
+            "what": f"{RECORDING.name}, {rounds} times",
+            "who": who,
+            "duration": statistics.fmean(durations),
+            "requests": statistics.fmean(polls),
+            "delay_mean": statistics.fmean(delays),
+            "delay_p50": statistics.median(delays),
+            "delay_p95": quantile(list(delays), 0.95),
+        }

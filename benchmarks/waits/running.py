@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from attrs import asdict, field, frozen
-from harness import MIB, Figures, process
+from harness import MIB, Figures, process, quantile
 from waits.fleets import Fleet
-from waits.simulation import max_within, quantile, simulate_fixed
+from waits.simulation import max_within, simulate_fixed
 
 HERE = Path(__file__).parent
 #: With fewer jobs, the memory of one job is lost in that of the process.

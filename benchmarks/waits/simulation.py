@@ -13,6 +13,7 @@ import statistics
 from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
+from harness import quantile
 from waits.fleets import INFERENCE, PREPARING, Fleet
 
 from diffio_async import WaitPolicy
@@ -24,6 +25,7 @@ from diffio_async._protocol.rate_limit import RateLimiter
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from harness import Figures
     from waits.fleets import Job
 
 _ALL = 100
@@ -57,11 +59,6 @@ class SimulatedPolls:
     def max_per_second(self) -> int:
         """Return the largest number of polls within one second."""
         return max_within(self.instants, 1.0)
-
-
-def quantile(values: list[float], share: float) -> float:
-    """Return a quantile of the values; `share` is from 0 to 1."""
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
 def max_within(instants: list[float], seconds: float) -> int:
@@ -185,16 +182,24 @@ FLEETS = {
 MIN_INTERVALS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
-def lines(jobs: int, median: float) -> Iterator[str]:
-    """Yield requests and delay of the fleets with the default policy, and the bounds, as text."""
-    bounds = ", ".join(f"{sigma}: {max_advantage(sigma):.2f}" for sigma in (0.2, 0.3, 0.5, 0.8))
-    yield f"max. advantage of durations alone over a fixed interval, by sigma: {bounds}"
+def rows(jobs: int, median: float) -> Iterator[Figures]:
+    """Yield requests and delay of the fleets with the default policy, and the bounds.
+
+    `fixed_interval_ratio` is the factor by which a fixed interval with that delay needs more
+    requests; its bound, if only durations are known, has a row for each sigma.
+    """
+    for sigma in (0.2, 0.3, 0.5, 0.8):
+        what = f"durations alone, sigma {sigma}"
+        yield {"what": what, "who": "bound", "fixed_interval_ratio": max_advantage(sigma)}
     for name, fleet in FLEETS.items():
         for seconds, label in ((0.0, "at once"), (600.0, "over 10 min")):
             sized = evolve(fleet, jobs=jobs, median=median, created_over=seconds)
             adaptive = simulate_adaptive(sized, WaitPolicy(), limited=False)
-            yield (
-                f"{name:34} {label:12} requests/job {adaptive.requests / jobs:5.1f}  "
-                f"delay mean {adaptive.mean_delay:5.2f} s, p95 {adaptive.p95_delay:5.2f} s  "
-                f"requests of a fixed interval with that delay: x{advantage(sized, adaptive):4.1f}"
-            )
+            yield {
+                "what": f"{name}, {label}",
+                "who": "diffio_async",
+                "requests": adaptive.requests / jobs,
+                "delay_mean": adaptive.mean_delay,
+                "delay_p95": adaptive.p95_delay,
+                "fixed_interval_ratio": advantage(sized, adaptive),
+            }

@@ -23,6 +23,8 @@ from diffio_async._polling.poll_model import PollModel
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from harness import Figures
+
 _ALL = 100.0
 #: Share of a job's duration that is spent in the stage before the last.
 _PREPARING = 0.1
@@ -145,12 +147,14 @@ def trained_model(pattern: str, duration: float, jobs: int = 25) -> PollModel:
     return model
 
 
-def lines(durations: Sequence[float] = (0.3, 2.0, 7.0, 20.0, 60.0, 1800.0)) -> Iterator[str]:
+def rows(durations: Sequence[float] = (0.3, 2.0, 7.0, 20.0, 60.0, 1800.0)) -> Iterator[Figures]:
     """Yield the polls, and the mean and worst delay, of each pattern and duration."""
     for pattern, duration in itertools.product(PATTERNS, durations):
         late = delays(pattern, duration)
-        polls = len(simulate_wait(pattern, duration).gaps)
-        yield (
-            f"alone: {pattern:40} {duration:6g} s  polls {polls:4}  "
-            f"delay mean {statistics.fmean(late):6.2f} s, worst {max(late):6.2f} s"
-        )
+        yield {
+            "what": f"alone: {pattern}, {duration:g} s",
+            "who": "diffio_async",
+            "requests": len(simulate_wait(pattern, duration).gaps),
+            "delay_mean": statistics.fmean(late),
+            "delay_max": max(late),
+        }

@@ -85,7 +85,7 @@ def read(path: Path) -> Module:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                module.imports[alias.asname or alias.name] = f"import {alias.name}"
+                module.imports[alias.asname or alias.name] = f"import {ast.unparse(alias)}"
         elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 module.imports[alias.asname or alias.name] = f"from {node.module} import"

@@ -11,7 +11,7 @@ import anyio
 from attrs import define, field
 
 from diffio_async._reporting import log
-from diffio_async._storage.threads import running_loop, wait_all_uncancelled
+from diffio_async._storage.loops import running_loop
 from diffio_async.errors import ClientClosed
 
 if TYPE_CHECKING:
@@ -123,6 +123,8 @@ class ShutdownCoordinator:
         Raises:
             asyncio.CancelledError: The caller was cancelled meanwhile.
         """
+        from diffio_async._storage.threads import wait_all_uncancelled
+
         work = _Work(running_loop(), _not_cut, graceful=True, project=project)
 
         async def clean() -> None:

@@ -34,7 +34,7 @@ from diffio_async._protocol.urls import (
 )
 from diffio_async._reporting import log
 from diffio_async._storage.files import connections_per_host
-from diffio_async._storage.threads import running_loop
+from diffio_async._storage.loops import running_loop
 from diffio_async.errors import DiffioError
 from diffio_async.events import RetryScheduled
 from diffio_async.options import NO_RETRY, RequestOptions, resolve_options

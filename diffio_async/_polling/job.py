@@ -130,8 +130,7 @@ class Job(Item):
 
     def poll_delay(self, jitter: float) -> float:
         """Return the seconds until the next poll; `jitter` is a random number from 0 to 1."""
-        now = self.scheduler.loop.time()
-        return self.scheduler.poller.poll_delay(self.timeline, now, jitter, self.late)
+        return self.scheduler.poll_delay(self.timeline, jitter, self.late)
 
     def schedule_next(self) -> None:
         """Choose when to poll next, and schedule it."""

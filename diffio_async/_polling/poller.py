@@ -20,14 +20,13 @@ from __future__ import annotations
 import contextlib
 import random
 import time
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from diffio_async._polling.next_poll import next_poll_delay, rate_limited_gap, sufficient_gap
-from diffio_async._polling.poll_model import PollModel
 from diffio_async._polling.push import PushHealth
 from diffio_async._protocol.rate_limit import RateLimiter, TokenBucket
 from diffio_async._protocol.retry import backoff
-from diffio_async._storage.threads import running_loop
+from diffio_async._storage.loops import running_loop
 from diffio_async.errors import ApiError, RateLimited
 from diffio_async.events import PollingPaused, ProgressUpdated
 
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from diffio_async._http.transport import ApiTransport
-    from diffio_async._polling.job_timeline import JobTimeline
+    from diffio_async._polling.poll_model import PollModel
     from diffio_async._polling.push import PushSource
     from diffio_async._polling.scheduler import Scheduler
     from diffio_async.errors import DiffioError
@@ -59,7 +58,6 @@ class Poller:
         self.source = source
         self.policy = sender.options.wait
         self.rate_limiter = RateLimiter(self.policy.max_polls_per_second, self.policy.burst)
-        self.model = PollModel()
         #: Seconds that a poll takes, as a moving average.
         self.latency = 0.0
         self._schedulers: dict[asyncio.AbstractEventLoop, Scheduler] = {}
@@ -92,24 +90,21 @@ class Poller:
         if self._schedulers.get(scheduler.loop) is scheduler:
             del self._schedulers[scheduler.loop]
 
+    @cached_property
+    def model(self) -> PollModel:
+        """What is known about the durations of generations."""
+        from diffio_async._polling.poll_model import PollModel
+
+        return PollModel()
+
     @property
     def check_limiter(self) -> TokenBucket:
         """The limit of checks that are made while events are delivered."""
         return self.push_health.checks
 
-    def poll_delay(self, timeline: JobTimeline, now: float, jitter: float, late: float) -> float:
-        """Return the seconds until the next poll of a job: see `next_poll_delay`."""
-        gap = rate_limited_gap(self.policy, self._requests_per_round, self.rate_limiter.rate)
-        delay = next_poll_delay(
-            self.policy, timeline, self.model, now, jitter, rate_gap=gap, late=late
-        )
-        if self.push_health.holds and not self.push_health.confirmed:
-            # Events are expected, but none came since: no more polls than a job may need.
-            delay = max(delay, sufficient_gap(self.policy, timeline.waited(now)))
-        return delay
-
     @property
-    def _requests_per_round(self) -> int:
+    def requests_per_round(self) -> int:
+        """How many requests a poll of all generations takes."""
         return sum(scheduler.requests_per_round for scheduler in self._schedulers.values())
 
     @property
@@ -119,7 +114,7 @@ class Poller:
         Until the first event since a listener was added, few jobs are polled as without events.
         """
         health = self.push_health
-        return health.holds and (health.confirmed or self._requests_per_round > _FEW_JOBS)
+        return health.holds and (health.confirmed or self.requests_per_round > _FEW_JOBS)
 
     # Ages.
 

@@ -10,11 +10,12 @@ from attrs import evolve
 
 from diffio_async._polling.job import Job
 from diffio_async._polling.job_timeline import JobTimeline, status_rank
+from diffio_async._polling.next_poll import next_poll_delay, rate_limited_gap, sufficient_gap
 from diffio_async._polling.poll_queue import PollQueue
 from diffio_async._polling.project_listing import ProjectListing
 from diffio_async._polling.push import PushListener
 from diffio_async._polling.subscriptions import Waiter
-from diffio_async._storage.threads import running_loop
+from diffio_async._storage.loops import running_loop
 
 if TYPE_CHECKING:
     from diffio_async._polling.poll_queue import Item
@@ -183,6 +184,19 @@ class Scheduler:
                 listing.schedule_soon()
 
     # Polls.
+
+    def poll_delay(self, timeline: JobTimeline, jitter: float, late: float) -> float:
+        """Return the seconds until the next poll of a job: see `next_poll_delay`."""
+        poller, now = self.poller, self.loop.time()
+        gap = rate_limited_gap(poller.policy, poller.requests_per_round, poller.rate_limiter.rate)
+        delay = next_poll_delay(
+            poller.policy, timeline, poller.model, now, jitter, rate_gap=gap, late=late
+        )
+        health = poller.push_health
+        if health.holds and not health.confirmed:
+            # Events are expected, but none came since: no more polls than a job may need.
+            delay = max(delay, sufficient_gap(poller.policy, timeline.waited(now)))
+        return delay
 
     def start_poll(self, item: Item, *, counted: bool) -> bool:
         """Poll an item whose time has come; return whether a request is sent.

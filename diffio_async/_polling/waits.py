@@ -14,7 +14,8 @@ from diffio_async._http.shutdown import CLOSED
 from diffio_async._polling.next_poll import backoff_delay
 from diffio_async._polling.subscriptions import Subscription
 from diffio_async._reporting import call_progress_callback, concerning_many
-from diffio_async._storage.threads import iterate, running_loop, wait_all_uncancelled
+from diffio_async._storage.loops import running_loop
+from diffio_async._storage.threads import iterate, wait_all_uncancelled
 from diffio_async.errors import ClientClosed, ConfigurationError, DiffioError, TranscriptPending
 from diffio_async.models.generations import Outcome, ids_in
 

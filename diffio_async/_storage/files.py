@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from diffio_async import _system
+from diffio_async._storage.loops import running_loop
 from diffio_async._storage.system_errors import descriptor_limit
-from diffio_async._storage.threads import running_loop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from attrs import frozen
 
+from diffio_async._storage.loops import running_loop
 from diffio_async._storage.sqlite_open import (
     connect,
     database_error,
@@ -21,7 +22,7 @@ from diffio_async._storage.sqlite_open import (
     translate_error,
 )
 from diffio_async._storage.system_errors import ThreadShortage, reason_of
-from diffio_async._storage.threads import running_loop, start_thread, wait_all_uncancelled
+from diffio_async._storage.threads import start_thread, wait_all_uncancelled
 from diffio_async._validators import local_path
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Event loops, tasks and threads: blocking work, waits that end it, and notifications."""
+"""Tasks and threads: blocking work, waits that end it, and notifications."""
 
 from __future__ import annotations
 
@@ -20,27 +20,11 @@ import anyio
 
 from diffio_async import _system
 from diffio_async._protocol.retry import backoff
+from diffio_async._storage.loops import running_loop
 from diffio_async._storage.system_errors import ThreadShortage, is_thread_shortage, shortage_of
-from diffio_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-
-def running_loop() -> asyncio.AbstractEventLoop:
-    """Return the running event loop.
-
-    Raises:
-        ConfigurationError: The caller runs under trio or another library that is not asyncio.
-    """
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        raise ConfigurationError(
-            "asyncio is needed: this client does not run under trio or another event loop. Run it "
-            "with asyncio.run (anyio.run with backend='asyncio'), or call diffio_async.sync.Diffio "
-            "in a worker thread (trio.to_thread.run_sync)"
-        ) from None
 
 
 # anyio imports it at the first use, which may be where no descriptor is left to import anything.

@@ -10,7 +10,8 @@ from weakref import WeakKeyDictionary
 
 from attrs import frozen
 
-from diffio_async._storage.threads import running_loop, wait_all_uncancelled
+from diffio_async._storage.loops import running_loop
+from diffio_async._storage.threads import wait_all_uncancelled
 from diffio_async._stores.connection import connect, obstore
 from diffio_async._stores.failures import is_missing, store_errors
 from diffio_async._stores.url import StoreUrl

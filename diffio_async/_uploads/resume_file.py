@@ -22,8 +22,9 @@ from diffio_async._storage.append_log import (
     ForeignLog,
     encode_entries,
 )
+from diffio_async._storage.loops import running_loop
 from diffio_async._storage.system_errors import reason_of
-from diffio_async._storage.threads import TrackedExecutor, running_loop
+from diffio_async._storage.threads import TrackedExecutor
 from diffio_async._validators import local_path
 from diffio_async.errors import ConfigurationError, ResumeFileError
 from diffio_async.models.json_values import camel

@@ -12,7 +12,7 @@ from attrs import define, evolve, frozen
 from diffio_async._protocol.requests import ApiRequest
 from diffio_async._reporting import attach_ids
 from diffio_async._storage.files import connections_per_host
-from diffio_async._storage.threads import running_loop
+from diffio_async._storage.loops import running_loop
 from diffio_async._uploads.parts import UploadLimiter
 from diffio_async._uploads.resume_file import UploadCheckpoint
 from diffio_async._uploads.upload import SizeMismatch, Upload, run_shielded

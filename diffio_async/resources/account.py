@@ -15,7 +15,6 @@ from diffio_async.models.webhooks import (
     WebhookMode,
 )
 from diffio_async.options import RequestOptions
-from diffio_async.webhooks.verifier import WebhookVerifier
 
 
 class AsyncAccounts:
@@ -196,4 +195,6 @@ class AsyncWebhooks:
             WebhookRejected: The delivery is not genuine; `code` is the reason.
             ConfigurationError: The secret is malformed.
         """
+        from diffio_async.webhooks.verifier import WebhookVerifier
+
         return WebhookVerifier(secret).verify(payload, headers)

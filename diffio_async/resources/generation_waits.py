@@ -1,4 +1,4 @@
-"""Waiting for one generation or for many."""
+"""Waiting for one generation or for many. What waits need is loaded with the first of them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from attrs import evolve
 
 from diffio_async._http.transport import ApiTransport
 from diffio_async._polling.poller import Poller
-from diffio_async._polling.wait_display import NullDisplay, make_display, print_progress
-from diffio_async._polling.waits import follow, iter_outcomes
 from diffio_async._reporting import attach_ids, call_progress_callback
 from diffio_async._validators import positive_int, validate_wait
 from diffio_async.errors import BatchFailed
@@ -55,6 +53,9 @@ class AsyncGenerationWaits:
             GenerationFailed: It ended without a result; `progress` has the reason.
             WaitTimeout: It took longer than `timeout`; the generation continues.
         """
+        from diffio_async._polling.wait_display import print_progress
+        from diffio_async._polling.waits import follow
+
         validate_wait(poll_interval, timeout)
         generation_id, api_project_id = ids_in(generation_id, api_project_id)
         steps = follow(
@@ -100,6 +101,8 @@ class AsyncGenerationWaits:
             GenerationFailed: It ended without a result; `progress` has the reason.
             WaitTimeout: It took longer than `timeout`; the generation continues.
         """
+        from diffio_async._polling.waits import follow
+
         validate_wait(None, timeout)
         generation_id, api_project_id = ids_in(generation_id, api_project_id)
         limit, polled = self._limit(timeout), _poll_options(options)
@@ -143,6 +146,9 @@ class AsyncGenerationWaits:
             BatchFailed: With `raise_on_failure`: all errors, and `outcomes`.
             ConfigurationError: An item is not a generation.
         """
+        from diffio_async._polling.wait_display import NullDisplay, make_display
+        from diffio_async._polling.waits import iter_outcomes
+
         validate_wait(None, timeout)
         taken: list[str] = []
         ended: dict[str, Outcome] = {}
@@ -210,6 +216,8 @@ class AsyncGenerationWaits:
         Raises:
             ConfigurationError: An item is not a generation.
         """
+        from diffio_async._polling.waits import iter_outcomes
+
         validate_wait(None, timeout)
         positive_int.check("max_pending", max_pending)
         limit, polled = self._limit(timeout), _poll_options(options)

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from diffio_async._http.transport import ApiTransport
 from diffio_async._protocol import endpoints
 from diffio_async._protocol.media_types import content_type_of
 from diffio_async._protocol.urls import validate_headers
 from diffio_async._reporting import attach_ids
-from diffio_async._uploads.open_source import open_source
-from diffio_async._uploads.resume_file import resume_store
-from diffio_async._uploads.uploader import ProjectSpec, Uploader
 from diffio_async.events import UploadProgress
 from diffio_async.models.generations import GenerationSummary
 from diffio_async.models.json_values import ListResponse
 from diffio_async.models.projects import Project, ProjectSummary, UploadConfirmation, UploadStore
 from diffio_async.options import RequestOptions
 from diffio_async.types import Callback, SourceLike
+
+if TYPE_CHECKING:
+    from diffio_async._uploads.uploader import Uploader
 
 #: Name of a source without one.
 UNNAMED = "recording"
@@ -27,9 +29,14 @@ UNNAMED = "recording"
 class AsyncProjects:
     """Projects of the account."""
 
-    def __init__(self, sender: ApiTransport, uploader: Uploader) -> None:
+    def __init__(self, sender: ApiTransport) -> None:
         self._sender = sender
-        self._uploader = uploader
+
+    @cached_property
+    def _uploader(self) -> Uploader:
+        from diffio_async._uploads.uploader import Uploader
+
+        return Uploader(self._sender)
 
     async def create(
         self,
@@ -71,6 +78,11 @@ class AsyncProjects:
             ResponseLost: The project may have been created; the request is not repeated.
             ApiError: The API responded with an error.
         """
+        # Loaded with the first upload, not with the client.
+        from diffio_async._uploads.open_source import open_source
+        from diffio_async._uploads.resume_file import resume_store
+        from diffio_async._uploads.uploader import ProjectSpec
+
         limit = self._sender.options.max_upload_bytes
         if content_type:
             # It becomes a header of the upload, which starts after the project is created.

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Self
 
+import diffio_async.webhooks as _webhooks
 from diffio_async import _bridge as bridge
 from diffio_async._protocol.media_types import RECORDING_ENDINGS
 from diffio_async.client import AsyncDiffio
@@ -57,7 +58,6 @@ from diffio_async.resources.generations import AsyncGenerations
 from diffio_async.resources.projects import AsyncProjects
 from diffio_async.restoration import AsyncAudioIsolation
 from diffio_async.types import BatchConflict, Callback, OnConflict, OnError, SourceLike, Sources
-from diffio_async.webhooks.inbox import WebhookInbox
 
 
 class Projects:
@@ -732,7 +732,7 @@ class Diffio:
         *,
         base_url: str | None = None,
         options: ClientOptions | None = None,
-        inbox: WebhookInbox | None = None,
+        inbox: _webhooks.WebhookInbox | None = None,
     ) -> None:
         """Create a client; nothing is sent.
 

@@ -10,8 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from diffio_async._storage.loops import running_loop
 from diffio_async._storage.sqlite_thread import SqliteThread
-from diffio_async._storage.threads import Notifier, running_loop
+from diffio_async._storage.threads import Notifier
 from diffio_async.errors import DatabaseError, WebhookRejected
 from diffio_async.webhooks import inbox_queries
 from diffio_async.webhooks.verifier import parse_event

@@ -17,7 +17,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
     [
         ("a call", {"bare aiohttp", "diffio_async"}),
         ("one small file", {"restore", "restore_many"}),
-        ("imports", {"python alone", "diffio_async"}),
+        ("imports", {"python alone", "aiohttp", "diffio_async"}),
     ],
 )
 def test_a_quick_topic_prints_a_row_for_each_contender(
