@@ -159,7 +159,7 @@ def compat(session: nox.Session) -> None:
 @nox.session
 def browser(session: nox.Session) -> None:
     """Run the tests in the Chromium of this machine, and write screenshots into docs/."""
-    session.install("-e", ".[all,test]", *tools("browser"))
+    session.install("-e", ".[all,docs,test]", *tools("browser"))
     env = {"DIFFIO_SCREENSHOTS": str(HERE / "docs")}
     session.run("pytest", "tests/browser", *session.posargs, env=env)
 
@@ -175,7 +175,7 @@ def chaos(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation; every warning is an error."""
-    session.install("-e", ".[docs,otel,testing]")
+    session.install("-e", ".[docs,cli,otel,taskiq,testing]")
     session.run("sphinx-build", "-W", "-n", "-q", "-b", "html", "docs", "docs/_build/html")
 
 

@@ -5,17 +5,23 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.util.docutils import SphinxDirective
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from commands import command_reference
 
 from diffio_async import _MODULE_OF as EXPORTS
 from diffio_async._version import __version__
 from diffio_async.client import AsyncDiffio
 
 if TYPE_CHECKING:
-    from sphinx.addnodes import pending_xref
     from sphinx.application import Sphinx
     from sphinx.environment import BuildEnvironment
 
@@ -24,7 +30,7 @@ author = "the diffio_async authors"
 version = release = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-myst_enable_extensions = ["colon_fence"]
+myst_enable_extensions = ["attrs_block", "attrs_inline", "colon_fence"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]
 autodoc_typehints_format = "short"
@@ -36,11 +42,15 @@ python_display_short_literal_types = True
 
 html_theme = "furo"
 html_title = f"diffio_async {__version__}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 
 PACKAGES = (
     "types",
     "webhooks",
+    "webhooks.taskiq",
     "telemetry",
+    "notebook",
     "report",
     "sandbox",
     "testing",
@@ -108,6 +118,14 @@ class Exported(SphinxDirective):
         return self.parse_text_to_nodes("\n".join(["```{eval-rst}", *lines, "```"]))
 
 
+class Commands(SphinxDirective):
+    """Describe every command of the command line, with its options."""
+
+    def run(self) -> list[nodes.Node]:
+        """Expand to one section for each command."""
+        return self.parse_text_to_nodes(command_reference(), allow_section_headings=True)
+
+
 def _autodoc(name: str) -> list[str]:
     module, _, attribute = name.rpartition(".")
     value = getattr(importlib.import_module(module), attribute)
@@ -141,7 +159,7 @@ def _links(
 
 
 def _resolve(
-    app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.Element
+    app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, content: nodes.Element
 ) -> nodes.Node | None:
     """Resolve a name by the module that defines it; show names of other packages as code."""
     target = str(node.get("reftarget", ""))
@@ -158,9 +176,24 @@ def _resolve(
     return None if ours else content
 
 
+def _index_statuses(_app: Sphinx, doctree: nodes.document) -> None:
+    """Add an index entry for each row of a table whose first cell is an HTTP status.
+
+    The search of the pages ignores words that are numbers, but finds index entries.
+    """
+    for row in doctree.findall(nodes.row):
+        status = row[0].astext()
+        if re.fullmatch(r"[45]\d\d", status):
+            target = nodes.target("", "", ids=[f"status-{status}"])
+            entries = [("single", status, f"status-{status}", "", None)]
+            row[0][0].insert(0, [addnodes.index(entries=entries), target])
+
+
 def setup(app: Sphinx) -> None:
     """Register the directive and the event handlers."""
     app.add_directive("exported", Exported)
+    app.add_directive("commands", Commands)
+    app.connect("doctree-read", _index_statuses)
     app.connect("autodoc-process-docstring", _links)
     app.connect("autodoc-process-signature", _hide_internal_constructor)
     app.connect("missing-reference", _resolve)

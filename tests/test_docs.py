@@ -7,6 +7,7 @@ a terminal are typed into it, see `tests.terminals`.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -29,7 +30,12 @@ if TYPE_CHECKING:
     from anyio.abc import Process
 
 HERE = Path(__file__).parents[1]
-PAGES = [HERE / "README.md", *sorted((HERE / "docs").glob("*.md"))]
+PAGES = [
+    HERE / "README.md",
+    *sorted((HERE / "docs").glob("*.md")),
+    *sorted((HERE / "docs" / "guide").glob("*.md")),
+    *sorted((HERE / "docs" / "explanation").glob("*.md")),
+]
 REFERENCE = sorted((HERE / "docs" / "reference").glob("*.md"))
 CONTRIBUTING = HERE / "CONTRIBUTING.md"
 FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -115,6 +121,7 @@ async def succeed(command: list[str], folder: Path, **more: str) -> str:
 
 async def run_shell(block: str, folder: Path, **more: str) -> None:
     """Run a bash block, which prints its result."""
+    block = re.sub(r"^pip install .*\n", "", block)  # the package is installed here
     output = await succeed(["bash", "-euo", "pipefail", "-c", block], folder, **more)
     words = {"restore": "restored", "doctor": "failures", "usage": "billed", "": "rejected"}
     assert next(word for command, word in words.items() if command in block) in output
@@ -223,7 +230,10 @@ def test_links_of_pages_exist() -> None:
 
 
 def test_every_public_name_is_in_the_reference() -> None:
-    """A page of the reference documents the module that defines the name; Sphinx expands it."""
+    """A page of the reference documents the module that defines the name; Sphinx expands it.
+
+    So does one for each other module that declares what is public in `__all__`.
+    """
     pages = "".join(page.read_text(encoding="utf-8") for page in REFERENCE)
     documented = re.findall(r"^```{exported} (\S+)$", pages, re.MULTILINE)
     assert [
@@ -231,3 +241,50 @@ def test_every_public_name_is_in_the_reference() -> None:
         for name, module in _MODULE_OF.items()
         if not any(f"{module}.".startswith(f"{above}.") for above in documented)
     ] == []
+    package = HERE / "diffio_async"
+    declared = {
+        ".".join(file.relative_to(HERE).with_suffix("").parts).removesuffix(".__init__")
+        for file in package.rglob("*.py")
+        if re.search(r"^__all__", file.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    public = {name for name in declared if not re.search(r"\._|\.audio$", name)}
+    assert public - {"diffio_async"} <= set(documented)
+
+
+@pytest.mark.slow
+def test_the_service_of_the_guide_passes_the_test_of_the_guide(tmp_path: Path) -> None:
+    """A reader who copies both blocks of the page has a service, and a test that passes."""
+    page = HERE / "docs" / "guide" / "service.md"
+    (tmp_path / "service.py").write_text(blocks(page, "python")[0], encoding="utf-8")
+    (tmp_path / "test_service.py").write_text(blocks(page, "py")[0], encoding="utf-8")
+    pytest_options = ["-q", "-p", "no:cacheprovider", "-p", "no:asyncio", "-o", "anyio_mode=auto"]
+    command = [sys.executable, "-W", "error", "-m", "pytest", *pytest_options]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_every_option_of_a_command_is_described() -> None:
+    """The page of the commands is made of them: each has a text, and each option a meaning."""
+    specification = importlib.util.spec_from_file_location(
+        "commands", HERE / "docs" / "commands.py"
+    )
+    assert specification is not None
+    assert specification.loader is not None
+    made = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(made)
+    reference = made.command_reference()
+    names = set()
+    for name, command, context in made.commands():
+        names.add(name)
+        assert f"## {name}\n" in reference
+        assert command.help, name
+        for spelling, text in made.options(command, context):
+            assert text.strip(), f"{name} {spelling}"
+            assert f"| `{spelling.replace('|', chr(92) + '|')}` |" in reference
+    assert {
+        "diffio-async restore",
+        "diffio-async batch run",
+        "diffio-async webhooks inbox retry",
+    } < names

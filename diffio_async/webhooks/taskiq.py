@@ -20,6 +20,8 @@ from diffio_async.webhooks.inbox import WebhookInbox
 from diffio_async.webhooks.receiver import WebhookSink
 from diffio_async.webhooks.verifier import WebhookVerifier, parse_event
 
+__all__ = ["TaskiqSink", "event_in_task", "forward"]
+
 #: Seconds in which a broker must accept a task.
 TASK_TIMEOUT = 10.0
 
