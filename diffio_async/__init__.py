@@ -58,11 +58,13 @@ if TYPE_CHECKING:
         DownloadProgress,
         DownloadResumed,
         Event,
+        GenerationEnded,
         GenerationStarted,
         OperationEnded,
         OperationStarted,
         PartUploaded,
         PollingPaused,
+        PollRateChanged,
         ProgressUpdated,
         RequestFailed,
         RequestSent,
@@ -156,6 +158,7 @@ __all__ = [
     "Event",
     "FileOutcome",
     "Generation",
+    "GenerationEnded",
     "GenerationFailed",
     "GenerationProgress",
     "GenerationStarted",
@@ -179,6 +182,7 @@ __all__ = [
     "PartUploaded",
     "PaymentRequired",
     "PermissionDenied",
+    "PollRateChanged",
     "PollingPaused",
     "ProgressUpdated",
     "Project",
@@ -241,9 +245,9 @@ _MODULES = {
         "WebhookRejected"
     ),
     "diffio_async.events": (
-        "DownloadProgress DownloadResumed Event GenerationStarted OperationEnded "
-        "OperationStarted PartUploaded PollingPaused ProgressUpdated RequestFailed RequestSent "
-        "ResponseReceived RetryScheduled "
+        "DownloadProgress DownloadResumed Event GenerationEnded GenerationStarted OperationEnded "
+        "OperationStarted PartUploaded PollRateChanged PollingPaused ProgressUpdated RequestFailed "
+        "RequestSent ResponseReceived RetryScheduled "
         "UploadProgress UploadRestarted UploadResumed"
     ),
     "diffio_async.models.account": (

@@ -15,8 +15,8 @@ class OperationStarted(Plain):
     poll makes them.
 
     Attributes:
-        name: `restore`, `upload`, `create_generation`, `wait`, `download`, `batch_file` or, for the
-            handling of an event in an inbox, `webhook`.
+        name: `restore`, `upload`, `create_generation`, `wait`, `download`; in a batch, `batch_file`
+            for all of a file but its `batch_download`; `webhook` for the handling of an event.
         operation_id: Number of the operation in this process; events that belong to it have it too.
         parent_id: The operation that it is a part of, None if it is not.
         generation_id: Its generation, if it is known at the start.
@@ -213,6 +213,25 @@ class GenerationStarted(Plain):
 
 
 @frozen
+class GenerationEnded(Plain):
+    """Polling, or an event, reported that a generation ended; once, however many wait for it.
+
+    Attributes:
+        generation_id: The generation.
+        api_project_id: Its project, if it is known.
+        status: Its last status.
+        max_delay: Most seconds since its end: those since the last response in which it had not
+            ended. None if that is unknown: an event reported the end, or the first response did.
+    """
+
+    generation_id: str
+    api_project_id: str | None
+    status: str
+    # Excluded from equality, because it is measured.
+    max_delay: float | None = field(default=None, eq=False, kw_only=True)
+
+
+@frozen
 class ProgressUpdated(Plain):
     """A wait received progress that changed; `percent` is 0 to 100."""
 
@@ -230,6 +249,19 @@ class PollingPaused(Plain):
     reason: str
 
 
+@frozen
+class PollRateChanged(Plain):
+    """The rate limit of the polls of a client is known, or changed by a tenth or more.
+
+    Attributes:
+        polls_per_second: The limit.
+        client_number: Number of the client in this process.
+    """
+
+    polls_per_second: float
+    client_number: int = field(eq=False)
+
+
 #: All events that observers receive.
 Event = (
     OperationStarted
@@ -243,6 +275,8 @@ Event = (
     | UploadRestarted
     | DownloadResumed
     | GenerationStarted
+    | GenerationEnded
     | ProgressUpdated
     | PollingPaused
+    | PollRateChanged
 )

@@ -26,10 +26,12 @@ from opentelemetry.trace import (
 
 from diffio_async._version import __version__
 from diffio_async.events import (
+    GenerationEnded,
     GenerationStarted,
     OperationEnded,
     OperationStarted,
     PollingPaused,
+    PollRateChanged,
     RequestFailed,
     ResponseReceived,
     RetryScheduled,
@@ -51,7 +53,7 @@ __all__ = ["OpenTelemetryObserver"]
 _SCHEMA = "https://opentelemetry.io/schemas/1.27.0"
 #: Boundaries that the semantic conventions give for durations of requests, in seconds.
 _BOUNDARIES = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
-#: Boundaries for operations, which wait for generations, in seconds.
+#: Boundaries for operations, which wait for generations, and for delays of polls, in seconds.
 _OPERATION_BOUNDARIES = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 #: Generations to whose span later spans are linked; the oldest are forgotten.
 _MAX_REMEMBERED = 10_000
@@ -74,6 +76,14 @@ class OpenTelemetryObserver:
     One observer may serve several clients. No attribute has a key, a signed URL, the path or query
     of a URL, a file name or a message of an error.
     """
+
+    #: The events that it receives; others are not created for it.
+    event_types = frozenset(
+        {
+            *(GenerationEnded, GenerationStarted, OperationEnded, OperationStarted),
+            *(PollingPaused, PollRateChanged, RequestFailed, ResponseReceived, RetryScheduled),
+        }
+    )
 
     def __init__(
         self,
@@ -116,6 +126,15 @@ class OpenTelemetryObserver:
         self._paused = meter.create_counter(
             "diffio.client.polling.paused", "s", "Time for which polling was paused."
         )
+        self._poll_delay = meter.create_histogram(
+            "diffio.client.polling.delay",
+            "s",
+            "Most seconds that a generation had ended when a poll reported it.",
+            explicit_bucket_boundaries_advisory=_OPERATION_BOUNDARIES,
+        )
+        self._poll_rate = meter.create_gauge(
+            "diffio.client.polling.limit", "{request}/s", "Polls per second that a client may make."
+        )
         self._batch_files = meter.create_gauge(
             "diffio.batch.files", "{file}", "Files of a batch by state."
         )
@@ -142,6 +161,10 @@ class OpenTelemetryObserver:
                 self._generations[event.generation_id] = span.get_span_context()
             case RetryScheduled():
                 self._record_retry(event)
+            case GenerationEnded(max_delay=float(seconds)):
+                self._poll_delay.record(seconds)
+            case PollRateChanged():
+                self._poll_rate.set(event.polls_per_second, {"diffio.client": event.client_number})
             case PollingPaused():
                 self._paused.add(event.seconds)
             case _:
@@ -164,13 +187,18 @@ class OpenTelemetryObserver:
         self._inbox_age.set(max(ages, default=0.0))
 
     def _start_operation(self, event: OperationStarted) -> None:
-        previous, links = otel_context.get_current(), []
+        previous, links = otel_context.get_current(), list[Link]()
+        current = get_current_span(previous).get_span_context()
+        # A batch may have many files and run for days: each file is a trace of its own.
+        is_root = event.name.startswith("batch_")
         creator = self._generations.get(event.generation_id or "")
-        if creator is not None:
-            current = get_current_span(previous).get_span_context()
-            links = [Link(creator)] if current.trace_id != creator.trace_id else []
+        if creator is not None and (is_root or current.trace_id != creator.trace_id):
+            links.append(Link(creator))
+        if is_root and current.is_valid:
+            links.append(Link(current))
         span = self._tracer.start_span(
             f"diffio.{event.name}",
+            otel_context.Context() if is_root else previous,
             attributes=_ids(event),
             links=links,
         )
@@ -204,23 +232,18 @@ class OpenTelemetryObserver:
 
     def _record_exchange(self, event: ResponseReceived | RequestFailed) -> None:
         """Record a span that ends now: created at its end, it costs the least."""
-        attributes = dict(_request_attributes(event.call, event.method, event.url))
-        details: dict[str, str | int] = {}
-        if isinstance(event, RequestFailed):
-            attributes["error.type"] = event.reason
-        else:
-            attributes["http.response.status_code"] = event.status
-            if event.status >= _MIN_ERROR:
-                attributes["error.type"] = str(event.status)
-            if event.request_id is not None:
-                details["diffio.request_id"] = event.request_id
+        outcome = event.status if isinstance(event, ResponseReceived) else event.reason
+        name, attributes = _request_attributes(event.call, event.method, event.url, outcome)
+        details = attributes
+        if isinstance(event, ResponseReceived) and event.request_id is not None:
+            details = {**details, "diffio.request_id": event.request_id}
         if event.attempt > 1:
-            details["http.request.resend_count"] = event.attempt - 1
+            details = {**details, "http.request.resend_count": event.attempt - 1}
         ended_at = time.time_ns()
         span = self._tracer.start_span(
-            f"{event.method} {attributes['diffio.call']}",
+            name,
             kind=SpanKind.CLIENT,
-            attributes={**attributes, **details},
+            attributes=details,
             start_time=ended_at - int(event.seconds * 1e9),
         )
         if "error.type" in attributes:
@@ -229,8 +252,9 @@ class OpenTelemetryObserver:
         self._request_duration.record(event.seconds, attributes)
 
     def _record_retry(self, event: RetryScheduled) -> None:
-        # The rest of the reason is a message.
-        reason = {"diffio.call": event.call, "error.type": event.reason.partition(":")[0]}
+        # The rest of the reason is a message, and that of the name the number of an upload's part.
+        call, error = event.call.partition("/")[0], event.reason.partition(":")[0]
+        reason = {"diffio.call": call, "error.type": error}
         self._retries.add(1, reason)
         running = self._operations.get(event.operation_id or 0)
         if running is not None:
@@ -246,14 +270,30 @@ def _ids(event: OperationStarted | OperationEnded) -> dict[str, str]:
 
 
 @lru_cache(maxsize=256)
-def _request_attributes(call: str, method: str, url: str) -> dict[str, str | int]:
-    """Return the attributes of a request; never its path, which may name a recording."""
+def _request_attributes(
+    call: str, method: str, url: str, outcome: int | str
+) -> tuple[str, dict[str, str | int]]:
+    """Return the name and the attributes of a request, which must not be changed.
+
+    They never have its path, which may name a recording. There are few: each costs time.
+
+    Args:
+        call: Name of the call.
+        method: HTTP method.
+        url: Its URL.
+        outcome: The status of the response, or why it failed.
+    """
     parts = urlsplit(url)
-    return {
+    # The number of an upload's part is left out, so that there are few names.
+    call = call.partition("/")[0]
+    attributes: dict[str, str | int] = {
         "http.request.method": method,
         "server.address": parts.hostname or "",
         "server.port": parts.port or (443 if parts.scheme == "https" else 80),
-        "url.scheme": parts.scheme,
-        # The number of an upload's part is left out, so that there are few names.
-        "diffio.call": call.partition("/")[0],
+        "diffio.call": call,
     }
+    if isinstance(outcome, int):
+        attributes["http.response.status_code"] = outcome
+    if isinstance(outcome, str) or outcome >= _MIN_ERROR:
+        attributes["error.type"] = str(outcome)
+    return f"{method} {call}", attributes

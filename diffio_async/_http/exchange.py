@@ -174,7 +174,12 @@ class Exchange:
     @cached_property
     def headers(self) -> Mapping[str, str]:
         """Return the response headers by lower-case name; repeated headers are joined by commas."""
-        return {} if self._response is None else _joined(self._response.headers)
+        return _joined(self.received_headers)
+
+    @property
+    def received_headers(self) -> Mapping[str, str]:
+        """Return the response headers as received, by name in any case; the first of each name."""
+        return {} if self._response is None else self._response.headers
 
     @property
     def request(self) -> Request:

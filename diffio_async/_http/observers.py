@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import logging
 import time
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Self
 
@@ -26,7 +26,7 @@ from diffio_async.events import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from types import TracebackType
 
     from diffio_async._http.exchange import Exchange
@@ -55,6 +55,7 @@ class Observers:
 
     def __init__(self, observers: tuple[Observer, ...]) -> None:
         self._observers = (log_event, *observers)
+        self._by_type: dict[type[Event], tuple[Observer, ...]] = {}
 
     @property
     def active(self) -> bool:
@@ -63,11 +64,25 @@ class Observers:
 
     def emit(self, event: Event) -> None:
         """Notify the observers; log what one raises."""
-        for observer in self._observers:
+        for observer in self._receivers(type(event)):
             try:
                 observer(event)
             except (Exception, asyncio.CancelledError):  # the latter by `Future.result`
                 log.exception("an observer raised on %s", type(event).__name__)
+
+    def wants(self, event_type: type[Event]) -> bool:
+        """Return whether an event that is logged at DEBUG has a receiver."""
+        return len(self._receivers(event_type)) > 1 or log.isEnabledFor(logging.DEBUG)
+
+    def _receivers(self, event_type: type[Event]) -> tuple[Observer, ...]:
+        found = self._by_type.get(event_type)
+        if found is None:
+            found = self._by_type[event_type] = tuple(
+                observer
+                for observer in self._observers
+                if event_type in getattr(observer, "event_types", (event_type,))
+            )
+        return found
 
     def request(
         self, name: str, number: int, request: Request
@@ -76,53 +91,55 @@ class Observers:
 
         Yields a function that notifies them of the response.
         """
-        return self._observed(name, number, request) if self.active else _UNOBSERVED
+        return _ObservedRequest(self, name, number, request) if self.active else _UNOBSERVED
 
-    @contextmanager
-    def _observed(
-        self, name: str, number: int, request: Request
-    ) -> Iterator[Callable[[Exchange], None]]:
-        url, started_at = public_url(request.url), time.monotonic()
-        operation_id = current_operation.get()
-        self.emit(
-            RequestSent(
-                call=name,
-                method=request.method,
-                url=url,
-                attempt=number,
-                operation_id=operation_id,
-            )
+
+class _ObservedRequest:
+    """One request that observers are notified of. A class costs less than a generator."""
+
+    def __init__(self, observers: Observers, name: str, number: int, request: Request) -> None:
+        self._observers, self._name, self._number = observers, name, number
+        self._request, self._url = request, public_url(request.url)
+        self._operation_id = current_operation.get()
+        self._started_at = time.monotonic()
+
+    def __enter__(self) -> Callable[[Exchange], None]:
+        if self._observers.wants(RequestSent):
+            self._emit(RequestSent)
+        return self._on_response
+
+    def _on_response(self, response: Exchange) -> None:
+        self._emit(
+            ResponseReceived,
+            status=response.status,
+            seconds=time.monotonic() - self._started_at,
+            request_id=request_id(response.received_headers, self._request.secrets),
         )
 
-        def notify_response(response: Exchange) -> None:
-            self.emit(
-                ResponseReceived(
-                    call=name,
-                    method=request.method,
-                    url=url,
-                    attempt=number,
-                    status=response.status,
-                    seconds=time.monotonic() - started_at,
-                    request_id=request_id(response.headers, request.secrets),
-                    operation_id=operation_id,
-                )
-            )
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            seconds = time.monotonic() - self._started_at
+            self._emit(RequestFailed, seconds=seconds, reason=_why(error))
 
-        try:
-            yield notify_response
-        except BaseException as failure:
-            self.emit(
-                RequestFailed(
-                    call=name,
-                    method=request.method,
-                    url=url,
-                    attempt=number,
-                    seconds=time.monotonic() - started_at,
-                    reason=_why(failure),
-                    operation_id=operation_id,
-                )
-            )
-            raise
+    def _emit(
+        self,
+        event_type: Callable[..., RequestSent | ResponseReceived | RequestFailed],
+        **more: object,
+    ) -> None:
+        event = event_type(
+            call=self._name,
+            method=self._request.method,
+            url=self._url,
+            attempt=self._number,
+            operation_id=self._operation_id,
+            **more,
+        )
+        self._observers.emit(event)
 
 
 class Operation:

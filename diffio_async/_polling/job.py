@@ -340,8 +340,8 @@ class Job(Item):
     # Ends.
 
     def _observe_end(self, progress: GenerationProgress, *, exact: bool = False) -> None:
-        model, now = self.scheduler.poller.model, self.scheduler.loop.time()
-        model.observe_end(self.timeline, now, complete=progress.complete, exact=exact)
+        now = self.scheduler.loop.time()
+        self.scheduler.poller.on_end(self.timeline, progress, now, exact=exact)
 
     def _finish(self, progress: GenerationProgress, raw: RawResponse) -> None:
         """End all waits with the final progress."""

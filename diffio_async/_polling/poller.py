@@ -18,6 +18,7 @@ itself while it has subscriptions (`PushListener`).
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 import time
 from functools import cached_property
@@ -28,13 +29,19 @@ from diffio_async._protocol.rate_limit import RateLimiter, TokenBucket
 from diffio_async._protocol.retry import backoff
 from diffio_async._storage.loops import running_loop
 from diffio_async.errors import ApiError, RateLimited
-from diffio_async.events import PollingPaused, ProgressUpdated
+from diffio_async.events import (
+    GenerationEnded,
+    PollingPaused,
+    PollRateChanged,
+    ProgressUpdated,
+)
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterator
 
     from diffio_async._http.transport import ApiTransport
+    from diffio_async._polling.job_timeline import JobTimeline
     from diffio_async._polling.poll_model import PollModel
     from diffio_async._polling.push import PushSource
     from diffio_async._polling.scheduler import Scheduler
@@ -45,6 +52,9 @@ if TYPE_CHECKING:
 _MAX_REMEMBERED = 10_000
 #: At most so many jobs are polled normally until an event shows that events arrive.
 _FEW_JOBS = 4
+#: Relative change of the limit of polls from which on observers are notified.
+_MIN_RATE_CHANGE = 0.1
+_client_numbers = itertools.count(1)
 #: Failures in a row, of any jobs, from which on all polls are slowed down.
 _MIN_FAILURES = 6
 
@@ -67,6 +77,7 @@ class Poller:
         self._paused_until = float("-inf")
         self._slow_until = float("-inf")
         self._failures = self._rate_limited = 0
+        self._number, self._reported_rate = next(_client_numbers), 0.0
         self.push_health = PushHealth(self.policy)
 
     def __reduce__(self) -> tuple[type[Poller], tuple[ApiTransport, PushSource | None]]:
@@ -154,6 +165,7 @@ class Poller:
         self._failures = self._rate_limited = 0
         # The latency of a listing depends on its size.
         self.rate_limiter.on_response(time.monotonic(), None if listing else seconds)
+        self._report_rate()
 
     def on_failure(self, failure: DiffioError) -> None:
         """Record a failed poll: pause all polls if the API demands it or failures persist."""
@@ -176,8 +188,15 @@ class Poller:
             if before < now:
                 if self._rate_limited or self._paused_until == until:
                     self.rate_limiter.on_throttled(now)
+                    self._report_rate()
                 reason = f"{type(failure).__name__}: {failure}"
                 self.sender.emit(PollingPaused(until - now, reason))
+
+    def _report_rate(self) -> None:
+        rate = self.rate_limiter.rate
+        if abs(rate - self._reported_rate) >= _MIN_RATE_CHANGE * self._reported_rate:
+            self._reported_rate = rate
+            self.sender.emit(PollRateChanged(rate, self._number))
 
     def _backoff(self, attempt: int) -> float:
         return backoff(attempt + 1, self.policy.min_interval, self.policy.max_interval)
@@ -231,6 +250,28 @@ class Poller:
         for loop, scheduler in list(self._schedulers.items()):
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(scheduler.reschedule_all)
+
+    def on_end(
+        self, timeline: JobTimeline, progress: GenerationProgress, now: float, *, exact: bool
+    ) -> None:
+        """Learn from the end of a job, and emit an event for observers.
+
+        Args:
+            timeline: The timeline of the job.
+            progress: The final progress.
+            now: The instant at which the end was observed.
+            exact: Whether the job ended just then.
+        """
+        self.model.observe_end(timeline, now, complete=progress.complete, exact=exact)
+        seen_at = timeline.last_polled_at
+        self.sender.emit(
+            GenerationEnded(
+                progress.generation_id,
+                progress.api_project_id,
+                progress.status,
+                max_delay=None if exact or seen_at is None else now - seen_at,
+            )
+        )
 
     def emit_progress(self, progress: GenerationProgress) -> None:
         """Emit an event for observers about progress that changed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from diffio_async._protocol.codec import parse_body
+from diffio_async._protocol.codec import encodable, parse_body
 from diffio_async._protocol.redaction import message_excerpt, redact, redacted_excerpt
 from diffio_async._protocol.requests import Host
 from diffio_async._protocol.retry import retry_after
@@ -59,9 +59,11 @@ _CODES = {code for _, code in BY_CODE}
 
 
 def request_id(headers: Mapping[str, str], secrets: Iterable[str] = ()) -> str | None:
-    """Return the server's id of a request, from the lower-case headers of its response."""
-    given = next((headers[name] for name in _REQUEST_IDS if name in headers), None)
-    return None if given is None else redact(given, secrets, _LONGEST_ID)
+    """Return the server's id of a request, from the headers of its response."""
+    for name in _REQUEST_IDS:
+        if name in headers:
+            return redact(encodable(headers[name]), secrets, _LONGEST_ID)
+    return None
 
 
 def error_from_response(

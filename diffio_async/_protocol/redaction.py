@@ -36,6 +36,10 @@ _LOOKS_SECRET = re.compile(
     r"|eyJ[A-Za-z0-9_-]{8,}[A-Za-z0-9_.-]*)"
 )
 _URL = re.compile(r"https?://[^\s\"'<>]+", re.IGNORECASE)
+# What most calls have: nothing to leave out, so that it need not be parsed.
+_PLAIN_URL = re.compile(
+    r"https?://[a-z0-9.-]+(?::(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}))?/[A-Za-z0-9._~/-]*"
+)
 _USER = re.compile(r"//[^/?#@]*@")
 # Storage hosts also quote the parameters of a signed link without the link.
 _SIGNING = re.compile(
@@ -53,6 +57,8 @@ _SECRET_FIELDS = frozenset(
 
 def public_url(url: str) -> str:
     """Return the URL without user, query and fragment, for logs and errors."""
+    if _PLAIN_URL.fullmatch(url):
+        return url
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port

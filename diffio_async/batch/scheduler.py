@@ -81,10 +81,12 @@ class BatchRun:
             # The next run downloads the results.
             self._context.downloads_stopped = self._context.downloads_stopped or failure
 
-    async def _as_operation(self, coroutine: Coroutine[None, None, None]) -> None:
-        """Run the upload and the generation of one file as one operation."""
+    async def _as_operation(
+        self, name: str, coroutine: Coroutine[None, None, None], **ids: str
+    ) -> None:
+        """Run the upload and generation of a file, or its download, as one operation."""
         sender = self._context.generations._sender  # noqa: SLF001
-        with sender.operation("batch_file"):
+        with sender.operation(name, **ids):
             await coroutine
 
     def _start(self, coroutine: Coroutine[None, None, None]) -> None:
@@ -138,7 +140,7 @@ class BatchRun:
             jobs = await self._journal.transition(lease_jobs, free)
             for job in jobs:
                 context.in_flight += 1
-                self._start(self._as_operation(self._run_job(job)))
+                self._start(self._as_operation("batch_file", self._run_job(job)))
         uploads = min(free - len(jobs), context.congestion.limit - context.uploading)
         if uploads > 0 and (self._more_files or now >= context.next_scan_at):
             files = await self._journal.write(lease_files, self._journal.run_id, uploads)
@@ -146,7 +148,7 @@ class BatchRun:
             for file in files:
                 context.in_flight += 1
                 context.uploading += 1
-                self._start(self._as_operation(self._run_file(file)))
+                self._start(self._as_operation("batch_file", self._run_file(file)))
         if now >= context.next_scan_at and len(jobs) < free:
             context.next_scan_at = now + _POLL_SECONDS
         return bool(jobs or files)
@@ -189,7 +191,9 @@ class BatchRun:
                 self._more_downloads = True
             for download in leased:
                 context.downloading += 1
-                self._start(self._run_download(download))
+                ids = {"generation_id": download.generation, "api_project_id": download.project}
+                running = self._run_download(download)
+                self._start(self._as_operation("batch_download", running, **ids))
             if len(leased) == free > 0:
                 continue
             is_idle = not context.congestion.pause or context.congestion.should_give_up

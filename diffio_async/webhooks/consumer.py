@@ -68,6 +68,12 @@ class LeasePolicy:
         return delay * (0.8 + 0.2 * jitter)
 
 
+def webhook_operation(observers: Observers, event: WebhookEvent) -> Operation:
+    """Return the operation of handling an event."""
+    ids = {"generation_id": event.generation_id, "api_project_id": event.api_project_id}
+    return Operation(observers, "webhook", **ids)
+
+
 class Delivery:
     """Event that is leased by this consumer; handle it inside `async with delivery as event:`.
 
@@ -90,10 +96,7 @@ class Delivery:
         event: WebhookEvent,
         observers: Observers | None,
     ) -> None:
-        self._operation = None
-        if observers is not None:
-            ids = {"generation_id": event.generation_id, "api_project_id": event.api_project_id}
-            self._operation = Operation(observers, "webhook", **ids)
+        self._operation = None if observers is None else webhook_operation(observers, event)
         self._file, self._policy, self._lease = file, policy, lease
         self._timer: asyncio.TimerHandle | None = None
         self._renewing: asyncio.Task[None] | None = None

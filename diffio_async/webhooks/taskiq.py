@@ -6,16 +6,20 @@ Needs the extra `taskiq` (`pip install 'diffio-async[taskiq]'`) and a broker of 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
 from taskiq import AsyncTaskiqDecoratedTask
 
+from diffio_async._http.observers import Observers
 from diffio_async._reporting import log
 from diffio_async._storage.threads import run_workers
 from diffio_async._validators import positive_int
 from diffio_async.errors import DatabaseError
 from diffio_async.models.webhooks import WebhookEvent
+from diffio_async.options import Observer, as_observers
+from diffio_async.webhooks.consumer import webhook_operation
 from diffio_async.webhooks.inbox import WebhookInbox
 from diffio_async.webhooks.receiver import WebhookSink
 from diffio_async.webhooks.verifier import WebhookVerifier, parse_event
@@ -39,6 +43,7 @@ class TaskiqSink(WebhookSink):
         *,
         verifier: WebhookVerifier,
         timeout: float = TASK_TIMEOUT,
+        observers: Iterable[Observer] | Observer | None = None,
     ) -> None:
         """Create a sink for a task that is called with `body` and `message_id`, both str.
 
@@ -46,8 +51,11 @@ class TaskiqSink(WebhookSink):
             task: A task of a broker that was started.
             verifier: Verifies deliveries.
             timeout: Seconds in which the broker must accept a task.
+            observers: One or several observers, which receive `OperationStarted` and
+                `OperationEnded` around the enqueuing of each task.
         """
         self.verifier = verifier
+        self._observers = Observers(as_observers(observers))
         self._task = task
         self._timeout = timeout
 
@@ -58,7 +66,8 @@ class TaskiqSink(WebhookSink):
             TimeoutError: The broker did not accept it in time.
             Exception: Raised by the broker.
         """
-        await _enqueue(self._task, event, body, self._timeout)
+        with webhook_operation(self._observers, event):
+            await _enqueue(self._task, event, body, self._timeout)
         return True
 
 

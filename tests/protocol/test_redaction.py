@@ -171,3 +171,9 @@ def test_a_public_url_has_neither_user_nor_query(url: str, shown: str) -> None:
 @given(url=st.text())
 def test_any_text_has_a_public_url_without_a_query(url: str) -> None:
     assert "?" not in public_url(url)
+
+
+@given(url=st.from_regex(r"https?://[a-z0-9.:-]{0,12}/[!-~]{0,12}", fullmatch=True))
+def test_a_plain_url_is_public_as_if_it_were_parsed(url: str) -> None:
+    """What follows a second `?` is a part of the query, so both are the same URL."""
+    assert public_url(url) == public_url(f"{url}?")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 from opentelemetry.sdk.metrics import MeterProvider
@@ -11,7 +11,14 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from diffio_async import AsyncDiffio, ClientOptions
 from diffio_async.telemetry import OpenTelemetryObserver
+from tests.conftest import QUICK
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
+
+    from diffio_async.sandbox import Sandbox
 
 
 @define
@@ -54,3 +61,20 @@ class Recorder:
             if each.name == metric
             for point in each.data.data_points
         ]
+
+
+def context_of(span: ReadableSpan) -> SpanContext:
+    """Return the ids of a span."""
+    context: SpanContext | None = span.get_span_context()
+    assert context is not None
+    return context
+
+
+def options(recorder: Recorder) -> ClientOptions:
+    """Return options with the observer of a recorder."""
+    return ClientOptions(retry=QUICK, observers=recorder.observer())
+
+
+def connect(sandbox: Sandbox, recorder: Recorder) -> AsyncDiffio:
+    """Return a client that a recorder observes."""
+    return AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options(recorder))

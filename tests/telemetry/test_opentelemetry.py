@@ -11,24 +11,20 @@ from opentelemetry.trace import StatusCode
 
 from diffio_async import (
     AsyncDiffio,
-    BadRequest,
     ClientOptions,
     Diffio,
     GenerationFailed,
-    InvalidSource,
-    NotFound,
     OperationEnded,
     OperationStarted,
     RequestSent,
 )
 from diffio_async.sandbox import Drop, Fault, RespondWith
-from tests.conftest import QUICK
+
+pytest.importorskip("opentelemetry.sdk", reason="the SDK is not installed")
+from tests.telemetry.recorder import connect, context_of, options
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from opentelemetry.sdk.trace import ReadableSpan
-    from opentelemetry.trace import SpanContext
 
     from diffio_async import Event
     from diffio_async.sandbox import Sandbox
@@ -53,23 +49,6 @@ RESTORATION = [
 CREATE, PROGRESS = "*-generation", "/v1/get_generation_progress"
 
 
-def context_of(span: ReadableSpan) -> SpanContext:
-    """Return the ids of a span."""
-    context: SpanContext | None = span.get_span_context()
-    assert context is not None
-    return context
-
-
-def options(recorder: Recorder) -> ClientOptions:
-    """Return options with the observer of a recorder."""
-    return ClientOptions(retry=QUICK, observers=recorder.observer())
-
-
-def connect(sandbox: Sandbox, recorder: Recorder) -> AsyncDiffio:
-    """Return a client that a recorder observes."""
-    return AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options(recorder))
-
-
 async def test_a_restoration_is_one_trace(
     sandbox: Sandbox, recorder: Recorder, sample: Path
 ) -> None:
@@ -91,7 +70,6 @@ async def test_a_restoration_is_one_trace(
         "http.request.method": "POST",
         "server.address": "127.0.0.1",
         "server.port": int(sandbox.base_url.split(":")[2].split("/")[0]),
-        "url.scheme": "http",
         "http.response.status_code": 200,
         "diffio.call": "create_generation",
     }
@@ -198,81 +176,38 @@ async def test_the_blocking_client_continues_the_trace_of_its_thread(
     assert recorder.tree() == ["job", *(f"  {line}" for line in RESTORATION)]
 
 
-async def test_polls_of_concurrent_waits_belong_to_a_wait(
-    sandbox: Sandbox, recorder: Recorder
-) -> None:
-    """The poller is shared: a poll is a child of the first wait for its generation."""
-    async with connect(sandbox, recorder) as client:
-        project = await client.projects.create(b"RIFF")
-        generation = await client.generations.create(api_project_id=project.api_project_id)
-        recorder.spans.clear()
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(3):
-                tasks.create_task(
-                    client.generations.wait_for_complete(
-                        generation_id=generation.generation_id,
-                        api_project_id=project.api_project_id,
-                    )
-                )
-    waits = {context_of(span).span_id for span in recorder.named("diffio.wait")}
-    polls = recorder.named("POST get_generation_progress")
-    assert len(waits) == 3
-    assert polls
-    assert {span.parent.span_id for span in polls if span.parent} <= waits
-
-
 async def test_each_file_of_a_batch_is_a_trace(
     sandbox: Sandbox, recorder: Recorder, tmp_path: Path
 ) -> None:
-    """Its download, which another process may do, is linked to the span that started it."""
+    """So is its download, which another process may do; they are linked to the program's span."""
     for number in range(3):
         (tmp_path / f"{number}.wav").write_bytes(b"RIFF%d" % number)
+    tracer = recorder.tracers.get_tracer("program")
     async with connect(sandbox, recorder) as client:
-        outcomes = [o async for o in client.restore_many(tmp_path, tmp_path / "out")]
+        with tracer.start_as_current_span("job"):
+            outcomes = [o async for o in client.restore_many(tmp_path, tmp_path / "out")]
     assert [outcome.state for outcome in outcomes] == ["done"] * 3
-    files = {context_of(span).span_id for span in recorder.named("diffio.batch_file")}
-    assert len(files) == 3
+    [job] = map(context_of, recorder.named("job"))
+    files = recorder.named("diffio.batch_file")
+    assert [span.parent for span in files] == [None] * 3
+    assert [[link.context for link in span.links] for span in files] == [[job]] * 3
+    assert len({context_of(span).trace_id for span in files} | {job.trace_id}) == 4
     for name in ("diffio.upload", "diffio.create_generation", "diffio.wait"):
-        assert {span.parent.span_id for span in recorder.named(name) if span.parent} == files
+        parents = {span.parent.span_id for span in recorder.named(name) if span.parent}
+        assert parents == {context_of(span).span_id for span in files}
     creators = {
         (span.attributes or {})["diffio.generation_id"]: context_of(span)
         for span in recorder.named("diffio.create_generation")
     }
-    downloads = recorder.named("diffio.download")
+    downloads = recorder.named("diffio.batch_download")
     assert len(downloads) == 3
     for span in downloads:
         assert span.parent is None
         creator = creators[(span.attributes or {})["diffio.generation_id"]]
-        assert [link.context for link in span.links] == [creator]
-
-
-async def test_no_secret_nor_file_name_is_recorded(
-    sandbox: Sandbox, recorder: Recorder, tmp_path: Path
-) -> None:
-    """No key, signed URL, name, content or message is in a span or a metric."""
-    source = tmp_path / "private-interview.wav"
-    source.write_bytes(b"RIFFprivate-words")
-    async with connect(sandbox, recorder) as client:
-        restored = await client.restore(source, idempotency_key="private-key")
-        with pytest.raises(InvalidSource):
-            await client.restore(tmp_path / "private-missing.wav")
-        with pytest.raises(NotFound):
-            await client.generations.download(
-                generation_id="gen_0", api_project_id=restored.project.api_project_id
-            )
-        sandbox.faults.add(Fault(path="*", times=None, action=RespondWith(400)))
-        with pytest.raises(BadRequest):
-            await client.restore(source)
-    metrics = recorder.reader.get_metrics_data()
-    assert metrics is not None
-    recorded = metrics.to_json() + "".join(
-        span.to_json() for span in recorder.spans.get_finished_spans()
-    )
-    url = restored.download.download_url
-    assert "diffio.restore" in recorded
-    for secret in (sandbox.api_key, "private", str(tmp_path), url, url.partition("?")[2], "/v1/"):
-        assert secret
-        assert secret not in recorded
+        assert [link.context for link in span.links] == [creator, job]
+    spans = recorder.spans.get_finished_spans()
+    in_job = [span.name for span in spans if context_of(span).trace_id == job.trace_id]
+    assert in_job == ["POST account", "job"]
 
 
 async def test_metrics_of_a_restoration(sandbox: Sandbox, recorder: Recorder, sample: Path) -> None:
