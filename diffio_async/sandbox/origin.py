@@ -75,16 +75,17 @@ class Origin:
             action = fault.action
         if wait:
             await asyncio.sleep(wait)
+        response = None
         try:
             reply = await self._respond(incoming, action)
+            if reply is not None:
+                response = await self._send(incoming, reply, action)
         except ConnectionCut:
-            reply = None
+            pass
         except ConnectionError:
             log.info("%s %s: the client went away", request.method, path)
-            reply = None
-        if reply is None:
+        if response is None:
             return close_connection(request)
-        response = await self._send(incoming, reply, action)
         if isinstance(action, RefuseBody):
             await asyncio.sleep(_REFUSAL_GRACE_SECONDS)
             close_connection(request)
@@ -176,7 +177,7 @@ async def _write(
         size = min(BATCH_BYTES, end - start)
         chunk = await disk.run(read_slice, body.path, body.start + start, size)
         if not chunk:
-            raise ConnectionError("the file became shorter while it was sent")
+            raise OSError("the file became shorter while it was sent")
         await response.write(chunk)
         start += len(chunk)
 

@@ -15,7 +15,7 @@ import pytest
 from raw_caller import calling, echoing
 
 import diffio_async.sandbox
-from diffio_async.sandbox import Sandbox, SandboxError
+from diffio_async.sandbox import Fault, Sandbox, SandboxError, Stall
 from diffio_async.sandbox.command import main
 from diffio_async.sandbox.settings import DEFAULT_WEBHOOK_SECRET
 
@@ -171,4 +171,20 @@ async def test_a_client_that_goes_away_within_its_request_is_one_line(
     assert [line for line in lines if "went away" in line] == [
         "POST /v1/list_projects: the client went away"
     ]
+    assert "Traceback" not in caplog.text
+
+
+async def test_a_client_that_goes_away_within_its_response_is_one_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """No traceback either, such as for a program that was killed during a download."""
+    with caplog.at_level("INFO"):
+        stall = Fault(origin="media", method="GET", action=Stall(seconds=0.1, after=2))
+        async with calling(echoing(faults=[stall])) as caller:
+            response = await caller.session.get(await caller.link(await caller.restored()))
+            assert await response.content.readany() == b"so"
+            response.close()
+            async with asyncio.timeout(5):
+                while "went away" not in caplog.text:
+                    await asyncio.sleep(0.01)
     assert "Traceback" not in caplog.text
