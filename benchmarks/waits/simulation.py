@@ -72,7 +72,12 @@ def max_within(instants: list[float], seconds: float) -> int:
 
 
 def simulate_adaptive(
-    fleet: Fleet, policy: WaitPolicy, *, limited: bool = True, seed: int = 1
+    fleet: Fleet,
+    policy: WaitPolicy,
+    *,
+    limited: bool = True,
+    throttled_before: float | None = None,
+    seed: int = 1,
 ) -> SimulatedPolls:
     """Poll each job of a fleet individually, as the scheduler does.
 
@@ -80,6 +85,7 @@ def simulate_adaptive(
         fleet: The jobs.
         policy: The intervals, and the upper bound of the rate limit.
         limited: Whether there is a rate limit.
+        throttled_before: Seconds between a throttled poll of earlier jobs and the first of these.
         seed: Seed of the random numbers.
     """
     rng, model, jobs = random.Random(seed), PollModel(), fleet.make_jobs()  # noqa: S311 - no secret
@@ -89,6 +95,8 @@ def simulate_adaptive(
     instants: list[float] = []
     delays: list[float] = []
     limiter = RateLimiter(policy.max_polls_per_second, policy.burst)
+    if throttled_before is not None:
+        limiter.on_throttled(-throttled_before)
     now, late, running = 0.0, 0.0, 0
     while queue:
         run_at, number = heapq.heappop(queue)
@@ -191,15 +199,24 @@ def rows(jobs: int, median: float) -> Iterator[Figures]:
     for sigma in (0.2, 0.3, 0.5, 0.8):
         what = f"durations alone, sigma {sigma}"
         yield {"what": what, "who": "bound", "fixed_interval_ratio": max_advantage(sigma)}
+    for throttled_before in (None, 0.0, 120.0):
+        after = "" if throttled_before is None else f", {throttled_before:g} s after a 429"
+        thousand = Fleet(jobs=jobs, projects=jobs, median=median)
+        limited = simulate_adaptive(thousand, WaitPolicy(), throttled_before=throttled_before)
+        yield _row(f"a project each, limited{after}", limited, jobs)
     for name, fleet in FLEETS.items():
         for seconds, label in ((0.0, "at once"), (600.0, "over 10 min")):
             sized = evolve(fleet, jobs=jobs, median=median, created_over=seconds)
             adaptive = simulate_adaptive(sized, WaitPolicy(), limited=False)
-            yield {
-                "what": f"{name}, {label}",
-                "who": "diffio_async",
-                "requests": adaptive.requests / jobs,
-                "delay_mean": adaptive.mean_delay,
-                "delay_p95": adaptive.p95_delay,
-                "fixed_interval_ratio": advantage(sized, adaptive),
-            }
+            ratio = advantage(sized, adaptive)
+            yield {**_row(f"{name}, {label}", adaptive, jobs), "fixed_interval_ratio": ratio}
+
+
+def _row(what: str, polls: SimulatedPolls, jobs: int) -> Figures:
+    return {
+        "what": what,
+        "who": "diffio_async",
+        "requests": polls.requests / jobs,
+        "delay_mean": polls.mean_delay,
+        "delay_p95": polls.p95_delay,
+    }

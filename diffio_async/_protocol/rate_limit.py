@@ -19,6 +19,9 @@ _SMOOTHING, _DRIFT = 0.1, 0.002
 _RISING, _NOISE_SECONDS = 2.0, 0.05
 #: Longest wait for a limit that grows fast: it will soon allow more polls.
 _GROWING_SECONDS = 1.0
+#: Seconds without throttling after which the limit grows fast again. From half of 100 polls per
+#: second, slow growth reaches them in 50 s.
+_QUIET_SECONDS = 60.0
 
 
 class TokenBucket:
@@ -64,8 +67,9 @@ class RateLimiter(TokenBucket):
     """Adaptive rate of polls of a client, on all its loops. Pure: time is an argument.
 
     While polls wait for the limit, each response raises the rate by one poll per second, and thus
-    the rate tenfold in 2.3 s. `on_throttled` halves it, and from then on it grows by one per second
-    in each second. While the latency rises, each response lowers it, but not below `START_RATE`.
+    the rate tenfold in 2.3 s. `on_throttled` halves it, and it grows by one per second in each
+    second for a minute. While the latency rises, each response lowers it, but not below
+    `START_RATE`.
 
     Args:
         max_rate: Upper bound of the polls per second in the long run. No second has more than
@@ -82,7 +86,7 @@ class RateLimiter(TokenBucket):
         super().__init__(min(START_RATE, max_rate), capacity, capacity, float("-inf"))
         self.max_rate = max_rate
         self.saturated_since = math.inf
-        self._linear = False
+        self._slow_until = float("-inf")
         self._latency, self._baseline = 0.0, math.inf
         self._sent: deque[float] = deque(maxlen=max(1, int(max_rate) + burst))
 
@@ -130,12 +134,13 @@ class RateLimiter(TokenBucket):
             # Some of the latency may be that of this machine: no reason to stop almost all polls.
             rate = max(min(START_RATE, self.rate), self.rate - 1)
         else:
-            rate = min(self.max_rate, self.rate + (1 / self.rate if self._linear else 1))
+            growth = 1 / self.rate if now < self._slow_until else 1
+            rate = min(self.max_rate, self.rate + growth)
             if rate >= self.rate + 1:
                 self.saturated_since = max(self.saturated_since, now - _GROWING_SECONDS)
         self.set_rate(rate, now)
 
     def on_throttled(self, now: float) -> None:
-        """Halve the rate."""
-        self._linear = True
+        """Halve the rate, and let it grow slowly for a minute."""
+        self._slow_until = now + _QUIET_SECONDS
         self.set_rate(max(min(MIN_RATE, self.max_rate), self.rate / 2), now)

@@ -132,6 +132,19 @@ def test_each_throttled_poll_halves_the_rate_and_growth_is_slow_then() -> None:
     assert limiter.rate == pytest.approx(13.5, abs=0.1)
 
 
+def test_growth_is_as_at_first_again_a_minute_after_the_last_throttled_poll() -> None:
+    limiter = RateLimiter(100, 10)
+    for at in (0.0, 30.0):
+        limiter.on_throttled(at)
+    limiter.set_saturated(80.0, saturated=True)
+    before = limiter.rate
+    limiter.on_response(89.0, 0.1)
+    assert limiter.rate == pytest.approx(before + 1 / before)
+    for _ in range(100):
+        limiter.on_response(91.0, 0.1)
+    assert limiter.rate == 100
+
+
 def test_a_service_that_slows_down_is_polled_less() -> None:
     """A queue that serves 40 polls per second does not grow without bounds.
 
