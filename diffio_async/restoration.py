@@ -20,7 +20,7 @@ from diffio_async._protocol.endpoints import (
 from diffio_async._protocol.endpoints import idempotency_key as checked_key
 from diffio_async._protocol.media_types import HEAD, check_video_possible
 from diffio_async._reporting import attach_ids, attach_started
-from diffio_async._storage.files import suffix_of, truncate_name
+from diffio_async._storage.files import split_name, suffix_of, truncate_name
 from diffio_async._stores.url import StoreUrl, location_of, source_name_of
 from diffio_async._validators import validate_wait
 from diffio_async.errors import ConfigurationError, InvalidSource
@@ -281,8 +281,8 @@ def result_name(name: str, kind: str) -> str:
     A video keeps its suffix, unless the service chooses another container. A name that is too
     long for a disk is shortened before `.restored`.
     """
-    path = PurePath(name)
-    return truncate_name(path.stem or UNNAMED, f".restored{_SUFFIXES.get(kind, path.suffix)}")
+    stem, suffix = split_name(PurePath(name).name)
+    return truncate_name(stem or UNNAMED, f".restored{_SUFFIXES.get(kind, suffix)}")
 
 
 def _is_empty(source: SourceLike) -> bool:

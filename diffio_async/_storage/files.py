@@ -37,6 +37,15 @@ def truncate_name(stem: str, suffix: str = "") -> str:
     return _truncate(stem, NAME_MAX - _byte_length(suffix)) + suffix
 
 
+def split_name(name: str) -> tuple[str, str]:
+    """Return the stem and the suffix of a file's name; dots at its ends belong to the stem.
+
+    `PurePath.stem` of such names depends on the version of Python.
+    """
+    stem, suffix = os.path.splitext(name)  # noqa: PTH122 - see above
+    return (stem, suffix) if suffix != "." else (name, "")
+
+
 def suffix_of(name: str | None) -> str:
     """Return the file suffix of an untrusted name, or "" if it has no plausible one."""
     suffix = PurePosixPath(name or "").suffix

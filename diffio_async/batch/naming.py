@@ -17,7 +17,7 @@ from attrs import define, field
 
 from diffio_async import _system
 from diffio_async._protocol.media_types import VIDEO_ENDINGS
-from diffio_async._storage.files import truncate_name
+from diffio_async._storage.files import split_name, truncate_name
 from diffio_async._storage.system_errors import shortage_of
 from diffio_async._validators import is_encodable, local_path
 from diffio_async.batch.schema import DEFAULT_JOURNAL, SCHEMA, decode_path, encode_path
@@ -92,7 +92,7 @@ class Naming:
         Raises:
             ConfigurationError: The path leads out of the folder, or is not a valid file name.
         """
-        ext = _ENDINGS.get(download_type, below.suffix)
+        ext = _ENDINGS.get(download_type, split_name(below.name)[1])
         if named is not None:
             local_path(named, "the name of a result")
             if "\0" in named:
@@ -114,8 +114,9 @@ class Naming:
 
     def _filled(self, below: PurePath, download_type: str, ext: str, parent: str) -> PurePath:
         """Fill in the template; shorten the source's name if the result is too long for a disk."""
-        stem, name, fixed = below.stem, below.name, {"ext": ext, "type": download_type}
-        fixed["parent"] = parent or "_"
+        name = below.name
+        stem, _ = split_name(name)
+        fixed = {"ext": ext, "type": download_type, "parent": parent or "_"}
         while True:
             path = PurePath(self.template.format(stem=stem, name=name, **fixed))
             parts = [truncate_name(part) for part in path.parts]
@@ -174,7 +175,7 @@ class Naming:
             endings = (
                 {_ENDINGS[download_type]}
                 if download_type in _ENDINGS
-                else {path.suffix, *VIDEO_ENDINGS}
+                else {split_name(name)[1], *VIDEO_ENDINGS}
             )
             for ending in endings:
                 yield os.path.normpath(self._filled(path, download_type, ending, parent))
@@ -198,7 +199,7 @@ def _leads_out_anywhere(text: str) -> bool:
 
 def has_default_name(name: str) -> bool:
     """Whether a name could be made by the default template."""
-    stem, ending = os.path.splitext(name)  # noqa: PTH122 - called for each of many names
+    stem, ending = split_name(name)
     return stem.endswith(".restored") and ending.lower() in _RESULT_ENDINGS
 
 
