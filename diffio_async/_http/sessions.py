@@ -15,6 +15,7 @@ from diffio_async._http.connector import Connector
 from diffio_async._http.proxies import Proxies
 from diffio_async._http.shutdown import CLOSED
 from diffio_async._storage.files import connections_per_host
+from diffio_async._storage.loops import remove_closed_loops
 from diffio_async.errors import ClientClosed
 
 if TYPE_CHECKING:
@@ -90,7 +91,8 @@ class Sessions:
 
     def idle_loops(self) -> list[Loop]:
         """Return the loops with an open session that are stopped, but not closed."""
-        return [loop for loop in self._kept if not (loop.is_running() or loop.is_closed())]
+        loops = list(self._kept)  # other threads may add theirs meanwhile
+        return [loop for loop in loops if not (loop.is_running() or loop.is_closed())]
 
     async def session(self) -> SessionEntry:
         """Return the session of the running loop.
@@ -188,8 +190,7 @@ class ConnectionCounter:
     def track(self, connection: asyncio.Task[None]) -> None:
         """Count a connection until its task ends."""
         loop = asyncio.get_running_loop()
-        for ended in [known for known in self._open if known.is_closed()]:
-            del self._open[ended]
+        remove_closed_loops(self._open)
         self._open[loop] = self._open.get(loop, 0) + 1
         connection.add_done_callback(lambda _: self._ended(loop))
 

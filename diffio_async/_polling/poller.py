@@ -21,13 +21,14 @@ import contextlib
 import itertools
 import random
 import time
+from collections import OrderedDict
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from diffio_async._polling.push import PushHealth
 from diffio_async._protocol.rate_limit import RateLimiter, TokenBucket
 from diffio_async._protocol.retry import backoff
-from diffio_async._storage.loops import running_loop
+from diffio_async._storage.loops import remove_closed_loops, running_loop
 from diffio_async.errors import ApiError, RateLimited
 from diffio_async.events import (
     GenerationEnded,
@@ -71,9 +72,9 @@ class Poller:
         #: Seconds that a poll takes, as a moving average.
         self.latency = 0.0
         self._schedulers: dict[asyncio.AbstractEventLoop, Scheduler] = {}
-        self._created_at: dict[str, float] = {}
+        self._created_at = OrderedDict[str, float]()
         #: Generations whose end was reported by an event, the oldest first.
-        self._reported: dict[str, None] = {}
+        self._reported = OrderedDict[str, None]()
         self._paused_until = float("-inf")
         self._slow_until = float("-inf")
         self._failures = self._rate_limited = 0
@@ -91,8 +92,7 @@ class Poller:
 
         loop = running_loop()
         if loop not in self._schedulers:
-            for closed in [known for known in self._schedulers if known.is_closed()]:
-                del self._schedulers[closed]
+            remove_closed_loops(self._schedulers)
             self._schedulers[loop] = Scheduler(self)
         return self._schedulers[loop]
 
@@ -116,7 +116,7 @@ class Poller:
     @property
     def requests_per_round(self) -> int:
         """How many requests a poll of all generations takes."""
-        return sum(scheduler.requests_per_round for scheduler in self._schedulers.values())
+        return sum(scheduler.requests_per_round for scheduler in list(self._schedulers.values()))
 
     @property
     def only_checks(self) -> bool:
@@ -132,7 +132,7 @@ class Poller:
     def record_created(self, generation_id: str) -> None:
         """Record that a generation was created just now."""
         while len(self._created_at) >= _MAX_REMEMBERED:
-            self._created_at.pop(next(iter(self._created_at)), None)
+            self._created_at.popitem(last=False)
         self._created_at[generation_id] = time.monotonic()
 
     def age_of(self, generation_id: str) -> float | None:
@@ -222,7 +222,7 @@ class Poller:
         """Credit the events with an end: once, on however many loops it is waited for."""
         if generation_id not in self._reported:
             while len(self._reported) >= _MAX_REMEMBERED:
-                self._reported.pop(next(iter(self._reported)), None)
+                self._reported.popitem(last=False)
             self._reported[generation_id] = None
             self.push_health.credit()
 

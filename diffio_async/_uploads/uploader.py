@@ -12,7 +12,7 @@ from attrs import define, evolve, frozen
 from diffio_async._protocol.requests import ApiRequest
 from diffio_async._reporting import attach_ids
 from diffio_async._storage.files import connections_per_host
-from diffio_async._storage.loops import running_loop
+from diffio_async._storage.loops import remove_closed_loops, running_loop
 from diffio_async._uploads.parts import UploadLimiter
 from diffio_async._uploads.resume_file import UploadCheckpoint
 from diffio_async._uploads.upload import SizeMismatch, Upload, run_shielded
@@ -102,8 +102,7 @@ class Uploader:
         """Return the limiter of the running event loop."""
         loop = running_loop()
         if loop not in self._limiters:
-            for ended in [known for known in self._limiters if known.is_closed()]:
-                del self._limiters[ended]
+            remove_closed_loops(self._limiters)
             self._limiters[loop] = UploadLimiter(
                 min(
                     self._sender.options.max_concurrent_parts,

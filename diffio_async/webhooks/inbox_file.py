@@ -140,7 +140,9 @@ class InboxFile:
         """Run `work` on a connection for reading and return its result."""
         return await (await self.open_database()).read(work)
 
-    async def wait_for_change(self, version: int, data_version: int, seconds: float | None) -> None:
+    async def wait_for_change(
+        self, version: object, data_version: int, seconds: float | None
+    ) -> None:
         """Wait for a change, or for so many seconds.
 
         Args:

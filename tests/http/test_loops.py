@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import sys
 import threading
 import time
 import warnings
@@ -50,6 +51,39 @@ def test_a_client_works_in_two_threads_at_once(remote: Sandbox) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+    assert failures == []
+
+
+@pytest.mark.slow
+def test_what_a_client_keeps_for_each_loop_is_shared_by_threads_that_end_their_loops() -> None:
+    """A thread that removes the entries of closed loops bears that others add and remove theirs."""
+    client = AsyncDiffio("diffio_live_k", base_url="http://127.0.0.1:9/v1")
+    failures: list[BaseException] = []
+
+    async def use() -> None:
+        client.projects._uploader._limiter()
+        client._pacer.scheduler()
+        ended = asyncio.create_task(asyncio.sleep(0))
+        client._sender.ranges.track(ended)
+        await ended
+
+    def work() -> None:
+        try:
+            for _ in range(60):
+                asyncio.run(use())
+        except BaseException as failure:  # noqa: BLE001 - checked below
+            failures.append(failure)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
     assert failures == []
 
 

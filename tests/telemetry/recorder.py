@@ -52,15 +52,17 @@ class Recorder:
 
     def points(self, metric: str) -> list[Any]:
         """Return the data points of a metric."""
+        return self.metrics().get(metric, [])
+
+    def metrics(self) -> dict[str, list[Any]]:
+        """Return the data points by metric; old SDKs return a gauge at one collection only."""
         data = self.reader.get_metrics_data()
-        return [
-            point
+        return {
+            each.name: list(each.data.data_points)
             for resource in (data.resource_metrics if data else ())
             for scope in resource.scope_metrics
             for each in scope.metrics
-            if each.name == metric
-            for point in each.data.data_points
-        ]
+        }
 
 
 def context_of(span: ReadableSpan) -> SpanContext:
