@@ -37,7 +37,9 @@ def host_id() -> str:
     for path in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
         try:
             link = Path(path)
-            parts.append(str(link.readlink()) if link.is_symlink() else link.read_text().strip())
+            parts.append(
+                str(link.readlink()) if link.is_symlink() else link.read_text("ascii").strip()
+            )
         except OSError:
             pass
     return " ".join(parts)
