@@ -56,7 +56,7 @@ def test_a_client_works_in_two_threads_at_once(remote: Sandbox) -> None:
 
 @pytest.mark.slow
 def test_what_a_client_keeps_for_each_loop_is_shared_by_threads_that_end_their_loops() -> None:
-    """A thread that removes the entries of closed loops bears that others add and remove theirs."""
+    """Threads may add entries while another one removes those of closed loops."""
     client = AsyncDiffio("diffio_live_k", base_url="http://127.0.0.1:9/v1")
     failures: list[BaseException] = []
 
