@@ -15,6 +15,7 @@ from diffio_async._protocol.redaction import public_url
 from diffio_async._reporting import log
 from diffio_async.errors import ConnectionFailed, ResponseLost, ResponseTimeout
 from diffio_async.events import (
+    Event,
     OperationEnded,
     OperationStarted,
     RequestFailed,
@@ -31,10 +32,14 @@ if TYPE_CHECKING:
 
     from diffio_async._http.exchange import Exchange
     from diffio_async._protocol.requests import Request
-    from diffio_async.events import Event
     from diffio_async.options import Observer
 
-_INFO_EVENTS = (RetryScheduled, UploadResumed)
+#: The levels at which events are logged; the others are logged at DEBUG.
+_LEVELS: dict[type[Event], int] = {
+    RetryScheduled: logging.INFO,
+    UploadResumed: logging.INFO,
+    UploadRestarted: logging.WARNING,
+}
 _UNOBSERVED: AbstractContextManager[Callable[[Exchange], None]] = nullcontext(lambda _: None)
 #: Numbers of operations, unique in this process.
 _numbers = itertools.count(1)
@@ -42,39 +47,33 @@ _numbers = itertools.count(1)
 current_operation: ContextVar[int | None] = ContextVar("current_operation", default=None)
 
 
-def log_event(event: Event) -> None:
-    """Log an event at DEBUG, retries at INFO, restarted uploads at WARNING; without secrets."""
-    level = logging.INFO if isinstance(event, _INFO_EVENTS) else logging.DEBUG
-    level = logging.WARNING if isinstance(event, UploadRestarted) else level
-    if log.isEnabledFor(level):
-        log.log(level, "%s", event)
+def _log_event(event: Event) -> None:
+    """Log an event: it has no secrets."""
+    log.log(_LEVELS.get(type(event), logging.DEBUG), "%s", event)
 
 
 class Observers:
-    """Observers of one client; the log is always one of them."""
+    """Observers of one client; the log is one of them if its level is low enough."""
 
     def __init__(self, observers: tuple[Observer, ...]) -> None:
-        self._observers = (log_event, *observers)
+        self._observers = observers
         self._by_type: dict[type[Event], tuple[Observer, ...]] = {}
 
     @property
     def active(self) -> bool:
-        """Return whether events logged at DEBUG are observed at all."""
-        return len(self._observers) > 1 or log.isEnabledFor(logging.DEBUG)
+        """Return whether events that are logged at DEBUG are observed at all."""
+        return bool(self._observers) or log.isEnabledFor(logging.DEBUG)
 
     def emit(self, event: Event) -> None:
         """Notify the observers; log what one raises."""
-        for observer in self._receivers(type(event)):
+        for observer in self.receivers(type(event)):
             try:
                 observer(event)
             except (Exception, asyncio.CancelledError):  # the latter by `Future.result`
                 log.exception("an observer raised on %s", type(event).__name__)
 
-    def wants(self, event_type: type[Event]) -> bool:
-        """Return whether an event that is logged at DEBUG has a receiver."""
-        return len(self._receivers(event_type)) > 1 or log.isEnabledFor(logging.DEBUG)
-
-    def _receivers(self, event_type: type[Event]) -> tuple[Observer, ...]:
+    def receivers(self, event_type: type[Event]) -> tuple[Observer, ...]:
+        """Return the observers that receive a class of events."""
         found = self._by_type.get(event_type)
         if found is None:
             found = self._by_type[event_type] = tuple(
@@ -82,7 +81,9 @@ class Observers:
                 for observer in self._observers
                 if event_type in getattr(observer, "event_types", (event_type,))
             )
-        return found
+        # The level may change at any time.
+        is_logged = log.logger.isEnabledFor(_LEVELS.get(event_type, logging.DEBUG))
+        return (_log_event, *found) if is_logged else found
 
     def request(
         self, name: str, number: int, request: Request
@@ -104,7 +105,7 @@ class _ObservedRequest:
         self._started_at = time.monotonic()
 
     def __enter__(self) -> Callable[[Exchange], None]:
-        if self._observers.wants(RequestSent):
+        if self._observers.receivers(RequestSent):
             self._emit(RequestSent)
         return self._on_response
 

@@ -106,7 +106,8 @@ class Scrubber:
 
     def text(self, text: str, limit: int = MAX_TEXT) -> str:
         """Return the first `limit` characters without secrets."""
-        if self._known is not None:
+        # Searched beyond the limit, to find secrets that start before it.
+        if self._known is not None and self._known.search(text, 0, limit + self._longest):
             text = self._without_known(text, limit)
         text = _LOOKS_SECRET.sub(MASK, text[:limit])
         # The checks are faster than a search, and most texts are ids and short messages.
@@ -117,7 +118,6 @@ class Scrubber:
         return text[:limit]
 
     def _without_known(self, text: str, limit: int) -> str:
-        # Searched beyond the limit, to find secrets that start before it.
         pieces, at = list[str](), 0
         for found in self._known.finditer(text[: limit + self._longest]) if self._known else ():
             if found.start() >= limit:
