@@ -79,7 +79,18 @@ class RequestSent(Plain):
 
 @frozen
 class ResponseReceived(Plain):
-    """A response arrived `seconds` after its request (of a download: its headers)."""
+    """A response arrived (of a download: its headers).
+
+    Attributes:
+        call: Name of the call.
+        method: HTTP method.
+        url: URL without query and credentials.
+        attempt: Number of the attempt, from 1.
+        status: HTTP status, which may be an error.
+        seconds: Time since its request.
+        request_id: Id by which the service finds the request.
+        operation_id: The operation that it belongs to, if any: see `OperationStarted`.
+    """
 
     call: str
     method: str
@@ -93,10 +104,16 @@ class ResponseReceived(Plain):
 
 @frozen
 class RequestFailed(Plain):
-    """A request failed after `seconds` without a response.
+    """A request failed without a response. One with an error status is a `ResponseReceived`.
 
-    `reason` is "refused", "name not found", "timed out", "cancelled" or the like. A response with
-    an error status is a `ResponseReceived`.
+    Attributes:
+        call: Name of the call.
+        method: HTTP method.
+        url: URL without query and credentials.
+        attempt: Number of the attempt, from 1.
+        seconds: Time since the request was sent.
+        reason: "refused", "name not found", "timed out", "cancelled" or the like.
+        operation_id: The operation that it belongs to, if any: see `OperationStarted`.
     """
 
     call: str
@@ -110,7 +127,15 @@ class RequestFailed(Plain):
 
 @frozen
 class RetryScheduled(Plain):
-    """An attempt failed (`reason`) and will be repeated in `delay` seconds."""
+    """An attempt failed and will be repeated.
+
+    Attributes:
+        call: Name of the call.
+        attempt: Number of the attempt that failed, from 1.
+        delay: Seconds until the next attempt.
+        reason: The class and the text of the failure.
+        operation_id: The operation that it belongs to, if any: see `OperationStarted`.
+    """
 
     call: str
     attempt: int
@@ -204,7 +229,14 @@ class DownloadProgress(Plain):
 
 @frozen
 class GenerationStarted(Plain):
-    """A generation was accepted, and is billed. Any process can wait for it by the ids."""
+    """A generation was accepted, and is billed. Any process can wait for it by the ids.
+
+    Attributes:
+        generation_id: The generation.
+        api_project_id: Its project.
+        idempotency_key: The key; a request with the same one returns this generation.
+        operation_id: The operation that it belongs to, if any: see `OperationStarted`.
+    """
 
     generation_id: str
     api_project_id: str
@@ -233,7 +265,14 @@ class GenerationEnded(Plain):
 
 @frozen
 class ProgressUpdated(Plain):
-    """A wait received progress that changed; `percent` is 0 to 100."""
+    """A wait received progress that changed.
+
+    Attributes:
+        generation_id: The generation.
+        api_project_id: Its project, None if the response lacks it.
+        status: As in `GenerationProgress`.
+        percent: Percentage of the whole generation, 0 to 100.
+    """
 
     generation_id: str
     api_project_id: str | None

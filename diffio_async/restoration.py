@@ -85,8 +85,27 @@ class AsyncAudioIsolation:
     ) -> Isolation:
         """Upload a recording and start a generation, without waiting for its end.
 
-        Arguments and errors are those of `projects.create` and `generations.create`. The model,
-        the key and the settings are validated before anything is sent.
+        The model, the key and the settings are validated before anything is sent.
+
+        Args:
+            source: The recording, as for `projects.create`.
+            file_name: Name of the recording. If None, the name of the source.
+            content_type: MIME type of the recording. If None, that of the source, or guessed from
+                the name.
+            file_format: A short label such as `wav`.
+            model: Model id, e.g. `diffio-4.6-flash`. The API decides which models are available.
+            sampling: Settings of the model (`seed`, `preset`, …).
+            project_params: Metadata of the project, as a JSON object.
+            generation_params: Metadata of the generation (`prompt`, `tag`, …), as a JSON object.
+            idempotency_key: Key of the generation, 1 to 255 characters; random if None.
+            on_progress: Receives the progress of the upload, in bytes.
+            options: Options of each request.
+
+        Raises:
+            ConfigurationError: An argument is invalid; nothing was sent.
+            InvalidSource: The source is missing, unreadable, too large or empty, or it changed.
+            UploadFailed: The bytes could not be sent; no generation was started.
+            ApiError: The API responded with an error.
         """
         key = checked_key(str(uuid.uuid4()) if idempotency_key is None else idempotency_key)
         _check_generation(model, key, sampling, generation_params)

@@ -8,6 +8,7 @@ a terminal are typed into it, see `tests.terminals`.
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
 import os
 import re
@@ -16,13 +17,13 @@ import subprocess
 import sys
 import wave
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_type_hints
 
 import anyio
 import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from diffio_async import _MODULE_OF, errors
+from diffio_async import _MODULE_OF, AsyncDiffio, errors
 from diffio_async.sandbox import Sandbox, read_plan
 from tests.terminals import flow
 
@@ -288,3 +289,19 @@ def test_every_option_of_a_command_is_described() -> None:
         "diffio-async batch run",
         "diffio-async webhooks inbox retry",
     } < names
+
+
+@pytest.mark.parametrize(
+    "owner", [AsyncDiffio, *get_type_hints(AsyncDiffio).values()], ids=lambda owner: owner.__name__
+)
+def test_every_call_describes_its_parameters_and_errors(owner: type) -> None:
+    """The reference is made of the docstrings: parameters below Args, errors below Raises."""
+    for name, call in vars(owner).items():
+        if name.startswith("_") or not inspect.isfunction(call) or name == "aclose":
+            continue
+        text = inspect.getdoc(call) or ""
+        arguments = text.partition("\nArgs:\n")[2].partition("\nRaises:\n")[0]
+        described = re.findall(r"^    (\w+):", arguments, re.MULTILINE)
+        parameters = [each for each in inspect.signature(call).parameters if each != "self"]
+        assert described == parameters, f"{owner.__name__}.{name}"
+        assert "\nRaises:\n" in text, f"{owner.__name__}.{name}"

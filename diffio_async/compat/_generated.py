@@ -57,7 +57,8 @@ class AudioIsolationClient:
 
         Args:
             filePath: The recording's path.
-            contentType: MIME type of the recording. If None, it is guessed from the name.
+            contentType: MIME type of the recording. If None, that of the source, or guessed from
+                the name.
             contentLength: Accepted and ignored: the size of the file is sent.
             fileFormat: A short label such as `wav`.
             model: Model id, e.g. `diffio-4.6-flash`. The API decides which models are available.
@@ -65,6 +66,13 @@ class AudioIsolationClient:
             projectParams: Metadata of the project, as a JSON object.
             generationParams: Metadata of the generation (`prompt`, `tag`, …), as a JSON object.
             requestOptions: Options of this call: an object or a dict.
+
+        Raises:
+            DiffioConfigurationError: An argument is invalid; nothing was sent.
+            DiffioInvalidSource: The source is missing, unreadable, too large or empty, or it
+                changed.
+            DiffioUploadFailed: The bytes could not be sent; no generation was started.
+            DiffioApiError: The API responded with an error.
         """
         return _calls.isolate(
             self._parent,
@@ -94,12 +102,12 @@ class AudioIsolationClient:
     ) -> AudioIsolationResult:
         """Upload a recording and start a generation, without waiting for its end.
 
-        Arguments and errors are those of `create_project` and `generations.create`. The model, the
-        key and the settings are validated before anything is sent.
+        The model, the key and the settings are validated before anything is sent.
 
         Args:
             filePath: The recording's path.
-            contentType: MIME type of the recording. If None, it is guessed from the name.
+            contentType: MIME type of the recording. If None, that of the source, or guessed from
+                the name.
             contentLength: Accepted and ignored: the size of the file is sent.
             fileFormat: A short label such as `wav`.
             model: Model id, e.g. `diffio-4.6-flash`. The API decides which models are available.
@@ -107,6 +115,13 @@ class AudioIsolationClient:
             projectParams: Metadata of the project, as a JSON object.
             generationParams: Metadata of the generation (`prompt`, `tag`, …), as a JSON object.
             requestOptions: Options of this call: an object or a dict.
+
+        Raises:
+            DiffioConfigurationError: An argument is invalid; nothing was sent.
+            DiffioInvalidSource: The source is missing, unreadable, too large or empty, or it
+                changed.
+            DiffioUploadFailed: The bytes could not be sent; no generation was started.
+            DiffioApiError: The API responded with an error.
         """
         return _calls.isolate(
             self._parent,
@@ -332,11 +347,11 @@ class GenerationsClient:
         apiProjectId: str | None = None,
         requestOptions: RequestOptionsLike = None,
     ) -> GenerationProgressResponse:
-        """Return the progress of a generation; the API finds it faster by its project.
+        """Return the progress of a generation.
 
         Args:
-            generationId: The generation's id, or its handle.
-            apiProjectId: Its project.
+            generationId: The generation.
+            apiProjectId: Its project, by which the API finds it faster.
             requestOptions: Options of this call: an object or a dict.
 
         Raises:
@@ -470,19 +485,23 @@ class GenerationsClient:
         """Call `create`, then `wait_for_complete`; return both results.
 
         Args:
-            apiProjectId: Its project.
+            apiProjectId: The project with the recording.
             model: Model id, e.g. `diffio-4.6-flash`. The API decides which models are available.
             sampling: Settings of the model (`seed`, `preset`, …).
             params: Metadata of the generation (`prompt`, `tag`, …), as a JSON object.
-            idempotencyKey: Key of the generation, 1 to 255 characters; random if None. A second
-                `restore` with the same key uploads again and raises `DiffioIdempotencyConflict`
-                with the ids of the first generation; it is not billed.
+            idempotencyKey: 1 to 255 characters; random if None. Errors have it.
             pollInterval: Seconds between polls.
             timeout: Seconds to wait for the generation; 0 polls once.
             onProgress: Called when the progress changed, in the calling thread.
             showProgress: Print progress changes to standard error.
             requestOptions: Options of this call: an object or a dict.
             progressRequestOptions: Options of the wait, if they differ.
+
+        Raises:
+            DiffioGenerationFailed: The generation ended without a result.
+            DiffioWaitTimeout: The time is over; the generation continues, and the error has its
+                ids.
+            DiffioApiError: The API responded with an error.
         """
         return _restoring.create_and_wait(
             self._parent,
@@ -511,6 +530,9 @@ class ProjectsClient:
 
         Args:
             requestOptions: Options of this call: an object or a dict.
+
+        Raises:
+            DiffioPermissionDenied: The key lacks the scope `projects:read`.
         """
         return self._parent.call(
             ListProjectsResponse.from_dict,
@@ -527,7 +549,7 @@ class ProjectsClient:
         """Confirm to the API that an upload is finished; `create` does so itself. Idempotent.
 
         Args:
-            apiProjectId: Its project.
+            apiProjectId: The project.
             requestOptions: Options of this call: an object or a dict.
 
         Raises:
@@ -549,7 +571,7 @@ class ProjectsClient:
         """Return all generations of a project, with their status.
 
         Args:
-            apiProjectId: Its project.
+            apiProjectId: The project.
             requestOptions: Options of this call: an object or a dict.
 
         Raises:
@@ -574,6 +596,9 @@ class AccountClient:
 
         Args:
             requestOptions: Options of this call: an object or a dict.
+
+        Raises:
+            DiffioPermissionDenied: The key lacks the scope.
         """
         return self._parent.call(
             AccountSettingsResponse.from_dict,
@@ -648,6 +673,9 @@ class ApiKeysClient:
 
         Args:
             requestOptions: Options of this call: an object or a dict.
+
+        Raises:
+            DiffioPermissionDenied: The key lacks the scope.
         """
         return self._parent.call(
             ApiKeysListResponse.from_dict,
@@ -711,6 +739,9 @@ class UsageClient:
         Args:
             apiKeyId: Id of the API key. If None, the key of the client.
             requestOptions: Options of this call: an object or a dict.
+
+        Raises:
+            DiffioPermissionDenied: The key lacks the scope.
         """
         return self._parent.call(
             UsageSummaryResponse.from_dict,
@@ -745,6 +776,10 @@ class WebhooksClient:
             apiKeyId: Id of the API key of the endpoint. If None, the key of the client.
             samplePayload: Fields of the event, by the API's names.
             requestOptions: Options of this call: an object or a dict.
+
+        Raises:
+            DiffioConfigurationError: The type or the mode is invalid; nothing was sent.
+            DiffioResponseLost: The event may have been sent.
         """
         return self._parent.call(
             WebhookTestEventResponse.from_dict,
@@ -1062,11 +1097,11 @@ class DiffioClient:
         apiProjectId: str | None = None,
         requestOptions: RequestOptionsLike = None,
     ) -> GenerationProgressResponse:
-        """Return the progress of a generation; the API finds it faster by its project.
+        """Return the progress of a generation.
 
         Args:
-            generationId: The generation's id, or its handle.
-            apiProjectId: Its project.
+            generationId: The generation.
+            apiProjectId: Its project, by which the API finds it faster.
             requestOptions: Options of this call: an object or a dict.
 
         Raises:
@@ -1150,6 +1185,9 @@ class DiffioClient:
 
         Args:
             requestOptions: Options of this call: an object or a dict.
+
+        Raises:
+            DiffioPermissionDenied: The key lacks the scope `projects:read`.
         """
         return self.projects.list(requestOptions=requestOptions)
 
@@ -1162,7 +1200,7 @@ class DiffioClient:
         """Confirm to the API that an upload is finished; `create` does so itself. Idempotent.
 
         Args:
-            apiProjectId: Its project.
+            apiProjectId: The project.
             requestOptions: Options of this call: an object or a dict.
 
         Raises:
@@ -1182,7 +1220,7 @@ class DiffioClient:
         """Return all generations of a project, with their status.
 
         Args:
-            apiProjectId: Its project.
+            apiProjectId: The project.
             requestOptions: Options of this call: an object or a dict.
 
         Raises:
@@ -1202,6 +1240,9 @@ class DiffioClient:
 
         Args:
             requestOptions: Options of this call: an object or a dict.
+
+        Raises:
+            DiffioPermissionDenied: The key lacks the scope.
         """
         return self.account.get_settings(requestOptions=requestOptions)
 
@@ -1261,6 +1302,9 @@ class DiffioClient:
 
         Args:
             requestOptions: Options of this call: an object or a dict.
+
+        Raises:
+            DiffioPermissionDenied: The key lacks the scope.
         """
         return self.api_keys.list(requestOptions=requestOptions)
 
@@ -1313,6 +1357,9 @@ class DiffioClient:
         Args:
             apiKeyId: Id of the API key. If None, the key of the client.
             requestOptions: Options of this call: an object or a dict.
+
+        Raises:
+            DiffioPermissionDenied: The key lacks the scope.
         """
         return self.usage.summary(apiKeyId=apiKeyId, requestOptions=requestOptions)
 
@@ -1335,6 +1382,10 @@ class DiffioClient:
             apiKeyId: Id of the API key of the endpoint. If None, the key of the client.
             samplePayload: Fields of the event, by the API's names.
             requestOptions: Options of this call: an object or a dict.
+
+        Raises:
+            DiffioConfigurationError: The type or the mode is invalid; nothing was sent.
+            DiffioResponseLost: The event may have been sent.
         """
         return self.webhooks.send_test_event(
             eventType=eventType,

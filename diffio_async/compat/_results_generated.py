@@ -45,7 +45,7 @@ class ProjectUploadSession:
 
 @frozen(slots=False)
 class CompleteProjectUploadResponse:
-    """Response of `complete_project_upload`; `sizeBytes` is the size that arrived."""
+    """Response of `complete_project_upload`."""
 
     apiProjectId: str
     status: str
@@ -211,7 +211,7 @@ class ListProjectGenerationsResponse:
 
 @frozen(slots=False)
 class GenerationProgressStage:
-    """One stage of a generation; `progress` is 0 to 100. 100 does not mean the job is complete."""
+    """One stage of a generation."""
 
     jobId: str | None
     jobState: str | None
@@ -239,7 +239,7 @@ class GenerationProgressStage:
 
 @frozen(slots=False)
 class GenerationTranscription:
-    """State of a transcript: `pending`, `available`, `unavailable`, or a status added later."""
+    """State of a transcript."""
 
     status: str | None
     extra: Mapping[str, object] = field(factory=dict, kw_only=True, hash=False, repr=False)
@@ -325,7 +325,7 @@ class GenerationDownloadResponse:
 
 @frozen(slots=False)
 class WebhookTestEventResponse:
-    """Response of `webhooks/send_test_event`; `svixMessageId` is the delivery's `svix-id`."""
+    """Response of `webhooks/send_test_event`."""
 
     svixMessageId: str
     eventId: str | None
@@ -349,7 +349,7 @@ class WebhookTestEventResponse:
 
 @frozen(slots=False)
 class AccountSettingsResponse:
-    """Response of `account/settings`: the account of the API key."""
+    """Response of `account/settings`."""
 
     account: dict[str, Any] = field(hash=False)
     apiKeyId: str | None = None
@@ -495,7 +495,7 @@ class GenerationWebhookEvent:
 
 @frozen(slots=False)
 class AudioIsolationResult:
-    """An uploaded recording, and the generation started for it."""
+    """Result of `isolate`."""
 
     project: CreateProjectResponse
     generation: CreateGenerationResponse

@@ -36,7 +36,12 @@ class Account(ApiModel):
 
 @frozen(kw_only=True)
 class AccountSettings(ApiModel):
-    """Response of `account/settings`: the account of the API key."""
+    """Response of `account/settings`.
+
+    Attributes:
+        account: The account that the API key belongs to.
+        api_key_id: Id of that key.
+    """
 
     account: Account
     api_key_id: str | None = None
@@ -109,7 +114,12 @@ class UsagePeriod(ApiModel):
 
 @frozen(kw_only=True)
 class Usage(ApiModel):
-    """Usage of an API key by period."""
+    """Usage of an API key by period.
+
+    Attributes:
+        periods: The billing periods, in the order of the response.
+        api_key_id: Id of the key.
+    """
 
     periods: tuple[UsagePeriod, ...] = ()
     api_key_id: str | None = None
@@ -117,7 +127,13 @@ class Usage(ApiModel):
 
 @frozen(kw_only=True)
 class Billing(ApiModel):
-    """Billing of the account since it was created, in cents of its currency."""
+    """Billing of the account since it was created.
+
+    Attributes:
+        billing_policy: `type` and what that type needs, by the API's names.
+        lifetime_list_price_cents: All usage by the list price, in cents of the account's currency.
+        lifetime_billable_cents: All usage by what is billed for it, in the same cents.
+    """
 
     billing_policy: Json | None = field(default=None, hash=False)
     lifetime_list_price_cents: float | None = None
@@ -126,7 +142,12 @@ class Billing(ApiModel):
 
 @frozen(kw_only=True)
 class UsageSummary(ApiModel):
-    """Response of `usage/summary`."""
+    """Response of `usage/summary`.
+
+    Attributes:
+        usage: Usage of one API key by period.
+        billing: Billing of the whole account.
+    """
 
     usage: Usage
     billing: Billing = field(factory=Billing)

@@ -81,7 +81,17 @@ class GenerationList(ApiModel):
 
 @frozen(kw_only=True)
 class StageProgress(ApiModel):
-    """One stage of a generation; `progress` is 0 to 100. 100 does not mean the job is complete."""
+    """One stage of a generation.
+
+    Attributes:
+        job_id: Id of the job of this stage.
+        job_state: State of that job, as the API reports it.
+        status: Such as `pending`, `processing`, `complete`, or a status added later.
+        progress: Percentage of the stage, 0 to 100. 100 does not mean that it is complete.
+        status_message: Text for people.
+        error: Why the stage failed.
+        error_details: Details, in a shape that the API defines.
+    """
 
     job_id: str | None = None
     job_state: str | None = None
@@ -94,7 +104,12 @@ class StageProgress(ApiModel):
 
 @frozen(kw_only=True)
 class QueuePosition(ApiModel):
-    """Position of a queued generation, as the API counts; 1 or 0 is next."""
+    """Position of a queued generation.
+
+    Attributes:
+        position: Position as the API counts; 1 or 0 is next.
+        message: Text for people.
+    """
 
     position: int | None = None
     message: str | None = None
@@ -102,7 +117,11 @@ class QueuePosition(ApiModel):
 
 @frozen(kw_only=True)
 class TranscriptionState(ApiModel):
-    """State of a transcript: `pending`, `available`, `unavailable`, or a status added later."""
+    """State of a transcript.
+
+    Attributes:
+        status: `pending`, `available`, `unavailable`, or a status added later.
+    """
 
     status: str | None = None
 
@@ -262,7 +281,12 @@ class Outcome(Plain):
 
 @frozen(kw_only=True)
 class Isolation(Plain):
-    """An uploaded recording, and the generation started for it."""
+    """Result of `isolate`.
+
+    Attributes:
+        project: The uploaded recording.
+        generation: The generation that was started for it.
+    """
 
     project: Project
     generation: Generation

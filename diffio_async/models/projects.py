@@ -114,7 +114,13 @@ class CreatedProject(ApiModel):
 
 @frozen(kw_only=True)
 class UploadConfirmation(ApiModel):
-    """Response of `complete_project_upload`; `size_bytes` is the size that arrived."""
+    """Response of `complete_project_upload`.
+
+    Attributes:
+        api_project_id: The project.
+        status: `uploaded`, or a status added later.
+        size_bytes: Bytes that arrived.
+    """
 
     api_project_id: str
     status: str = "uploaded"

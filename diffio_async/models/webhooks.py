@@ -59,7 +59,15 @@ class ConfiguredWebhook(ApiModel):
 
 @frozen(kw_only=True)
 class SentTestEvent(ApiModel):
-    """Response of `webhooks/send_test_event`; `svix_message_id` is the delivery's `svix-id`."""
+    """Response of `webhooks/send_test_event`.
+
+    Attributes:
+        svix_message_id: The `svix-id` of the delivery.
+        event_id: Id of the event.
+        event_type: Such as `generation.completed`.
+        mode: `test` or `live`.
+        api_key_id: Id of the API key whose endpoint receives it.
+    """
 
     svix_message_id: str
     event_id: str | None = None

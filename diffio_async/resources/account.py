@@ -24,7 +24,14 @@ class AsyncAccounts:
         self._sender = sender
 
     async def get_settings(self, *, options: RequestOptions | None = None) -> AccountSettings:
-        """Return the settings of the account (scope `account:read`)."""
+        """Return the settings of the account (scope `account:read`).
+
+        Args:
+            options: Options of this call.
+
+        Raises:
+            PermissionDenied: The key lacks the scope.
+        """
         return await self._sender.send(endpoints.get_account_settings(), options)
 
     async def update_settings(
@@ -76,7 +83,14 @@ class AsyncApiKeys:
         return await self._sender.send(call, options)
 
     async def list(self, *, options: RequestOptions | None = None) -> ListResponse[ApiKey]:
-        """Return all keys of the account, without secrets (scope `keys:read`)."""
+        """Return all keys of the account, without secrets (scope `keys:read`).
+
+        Args:
+            options: Options of this call.
+
+        Raises:
+            PermissionDenied: The key lacks the scope.
+        """
         found = await self._sender.send(endpoints.list_api_keys(), options)
         return ListResponse(found.keys, found.extra)
 
@@ -86,6 +100,10 @@ class AsyncApiKeys:
         The request is not repeated if its response is lost: the old secret may be invalid then,
         and rotating again returns a new one.
 
+        Args:
+            key_id: Id of the key, not its secret.
+            options: Options of this call.
+
         Raises:
             NotFound: The account has no such key.
             ResponseLost: The secret may have been changed.
@@ -94,6 +112,10 @@ class AsyncApiKeys:
 
     async def revoke(self, *, key_id: str, options: RequestOptions | None = None) -> ApiKey:
         """Revoke a key permanently (scope `keys:write`).
+
+        Args:
+            key_id: Id of the key, not its secret.
+            options: Options of this call.
 
         Raises:
             NotFound: The account has no such key.
@@ -115,6 +137,9 @@ class AsyncUsageReports:
         Args:
             api_key_id: Id of the API key. If None, the key of the client.
             options: Options of this call.
+
+        Raises:
+            PermissionDenied: The key lacks the scope.
         """
         return await self._sender.send(endpoints.usage_summary(api_key_id), options)
 
@@ -174,6 +199,10 @@ class AsyncWebhooks:
             api_key_id: Id of the API key of the endpoint. If None, the key of the client.
             sample_payload: Fields of the event, by the API's names.
             options: Options of this call.
+
+        Raises:
+            ConfigurationError: The type or the mode is invalid; nothing was sent.
+            ResponseLost: The event may have been sent.
         """
         call = endpoints.send_test_event(
             event_type=event_type, mode=mode, api_key_id=api_key_id, sample_payload=sample_payload

@@ -82,6 +82,10 @@ class AsyncGenerations(AsyncGenerationWaits):
     async def attach(self, handle: str, *, options: RequestOptions | None = None) -> Generation:
         """Return the generation of a handle, after a request that checks that it exists.
 
+        Args:
+            handle: The `handle` of a generation, for example from another process.
+            options: Options of this call.
+
         Raises:
             ConfigurationError: It is not a handle.
             NotFound: The account has no such generation.
@@ -103,7 +107,12 @@ class AsyncGenerations(AsyncGenerationWaits):
         api_project_id: str | None = None,
         options: RequestOptions | None = None,
     ) -> GenerationProgress:
-        """Return the progress of a generation; the API finds it faster by its project.
+        """Return the progress of a generation.
+
+        Args:
+            generation_id: The generation.
+            api_project_id: Its project, by which the API finds it faster.
+            options: Options of this call.
 
         Raises:
             NotFound: The account has no such generation.
@@ -126,7 +135,25 @@ class AsyncGenerations(AsyncGenerationWaits):
         show_progress: bool = False,
         options: RequestOptions | None = None,
     ) -> GenerationProgress:
-        """Call `create`, then `wait_for_complete`, with their arguments and errors."""
+        """Call `create`, then `wait_for_complete`; return the last progress.
+
+        Args:
+            api_project_id: The project with the recording.
+            model: Model id, e.g. `diffio-4.6-flash`. The API decides which models are available.
+            sampling: Settings of the model (`seed`, `preset`, …).
+            params: Metadata of the generation (`prompt`, `tag`, …), as a JSON object.
+            idempotency_key: 1 to 255 characters; random if None. Errors have it.
+            poll_interval: Seconds between polls, as for `wait_for_complete`. None is adaptive.
+            timeout: Seconds, as for `wait_for_complete`.
+            on_progress: Called when the progress changed.
+            show_progress: Print progress changes to standard error.
+            options: Options of both calls.
+
+        Raises:
+            GenerationFailed: The generation ended without a result.
+            WaitTimeout: The time is over; the generation continues, and the error has its ids.
+            ApiError: The API responded with an error.
+        """
         validate_wait(poll_interval, timeout)
         generation = await self.create(
             api_project_id=api_project_id,

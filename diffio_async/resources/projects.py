@@ -127,6 +127,10 @@ class AsyncProjects:
     ) -> UploadConfirmation:
         """Confirm to the API that an upload is finished; `create` does so itself. Idempotent.
 
+        Args:
+            api_project_id: The project.
+            options: Options of this call.
+
         Raises:
             NotReady: The bytes have not arrived (409, `UploadIncomplete`).
         """
@@ -136,7 +140,14 @@ class AsyncProjects:
             )
 
     async def list(self, *, options: RequestOptions | None = None) -> ListResponse[ProjectSummary]:
-        """Return all projects of the account; other fields of the response are in `extra`."""
+        """Return all projects of the account; other fields of the response are in `extra`.
+
+        Args:
+            options: Options of this call.
+
+        Raises:
+            PermissionDenied: The key lacks the scope `projects:read`.
+        """
         found = await self._sender.send(endpoints.list_projects(), options)
         return ListResponse(found.projects, found.extra)
 
@@ -144,6 +155,10 @@ class AsyncProjects:
         self, *, api_project_id: str, options: RequestOptions | None = None
     ) -> ListResponse[GenerationSummary]:
         """Return all generations of a project, with their status.
+
+        Args:
+            api_project_id: The project.
+            options: Options of this call.
 
         Raises:
             NotFound: The account has no such project.

@@ -22,7 +22,7 @@ class Drop:
 
 @frozen
 class RefuseBody:
-    """Respond and close the connection without reading the body of the request."""
+    """Respond with `status`, `headers` and `json`, and close without reading the request's body."""
 
     status: int = 503
     headers: Mapping[str, str] = field(factory=dict)
@@ -31,14 +31,14 @@ class RefuseBody:
 
 @frozen
 class Delay:
-    """Wait before the request is handled; faults that follow in the plan still apply."""
+    """Wait `seconds` before the request is handled; faults that follow in the plan apply."""
 
     seconds: float
 
 
 @frozen
 class RespondWith:
-    """Read the body and send this response (`json`, or else `text`) without handling it."""
+    """Read the body and send `status`, `headers` and `json`, or else `text`; handle nothing."""
 
     status: int = 200
     headers: Mapping[str, str] = field(factory=dict)
@@ -48,7 +48,7 @@ class RespondWith:
 
 @frozen
 class Truncate:
-    """Handle, declare the full length, send this fraction of the body (0 to 1), then close."""
+    """Handle, declare the full length, send `fraction` of the body (0 to 1), then close."""
 
     fraction: float = 0.5
 

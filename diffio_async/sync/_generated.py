@@ -123,19 +123,34 @@ class Projects:
     ) -> UploadConfirmation:
         """Confirm to the API that an upload is finished; `create` does so itself. Idempotent.
 
+        Args:
+            api_project_id: The project.
+            options: Options of this call.
+
         Raises:
             NotReady: The bytes have not arrived (409, `UploadIncomplete`).
         """
         return bridge.run(self._aio.complete_upload, api_project_id=api_project_id, options=options)
 
     def list(self, *, options: RequestOptions | None = None) -> ListResponse[ProjectSummary]:
-        """Return all projects of the account; other fields of the response are in `extra`."""
+        """Return all projects of the account; other fields of the response are in `extra`.
+
+        Args:
+            options: Options of this call.
+
+        Raises:
+            PermissionDenied: The key lacks the scope `projects:read`.
+        """
         return bridge.run(self._aio.list, options=options)
 
     def list_generations(
         self, *, api_project_id: str, options: RequestOptions | None = None
     ) -> ListResponse[GenerationSummary]:
         """Return all generations of a project, with their status.
+
+        Args:
+            api_project_id: The project.
+            options: Options of this call.
 
         Raises:
             NotFound: The account has no such project.
@@ -342,6 +357,10 @@ class Generations:
     def attach(self, handle: str, *, options: RequestOptions | None = None) -> Generation:
         """Return the generation of a handle, after a request that checks that it exists.
 
+        Args:
+            handle: The `handle` of a generation, for example from another process.
+            options: Options of this call.
+
         Raises:
             ConfigurationError: It is not a handle.
             NotFound: The account has no such generation.
@@ -355,7 +374,12 @@ class Generations:
         api_project_id: str | None = None,
         options: RequestOptions | None = None,
     ) -> GenerationProgress:
-        """Return the progress of a generation; the API finds it faster by its project.
+        """Return the progress of a generation.
+
+        Args:
+            generation_id: The generation.
+            api_project_id: Its project, by which the API finds it faster.
+            options: Options of this call.
 
         Raises:
             NotFound: The account has no such generation.
@@ -381,7 +405,25 @@ class Generations:
         show_progress: bool = False,
         options: RequestOptions | None = None,
     ) -> GenerationProgress:
-        """Call `create`, then `wait_for_complete`, with their arguments and errors."""
+        """Call `create`, then `wait_for_complete`; return the last progress.
+
+        Args:
+            api_project_id: The project with the recording.
+            model: Model id, e.g. `diffio-4.6-flash`. The API decides which models are available.
+            sampling: Settings of the model (`seed`, `preset`, …).
+            params: Metadata of the generation (`prompt`, `tag`, …), as a JSON object.
+            idempotency_key: 1 to 255 characters; random if None. Errors have it.
+            poll_interval: Seconds between polls, as for `wait_for_complete`. None is adaptive.
+            timeout: Seconds, as for `wait_for_complete`.
+            on_progress: Called when the progress changed.
+            show_progress: Print progress changes to standard error.
+            options: Options of both calls.
+
+        Raises:
+            GenerationFailed: The generation ended without a result.
+            WaitTimeout: The time is over; the generation continues, and the error has its ids.
+            ApiError: The API responded with an error.
+        """
         return bridge.run(
             self._aio.create_and_wait,
             api_project_id=api_project_id,
@@ -494,8 +536,27 @@ class AudioIsolation:
     ) -> Isolation:
         """Upload a recording and start a generation, without waiting for its end.
 
-        Arguments and errors are those of `projects.create` and `generations.create`. The model,
-        the key and the settings are validated before anything is sent.
+        The model, the key and the settings are validated before anything is sent.
+
+        Args:
+            source: The recording, as for `projects.create`.
+            file_name: Name of the recording. If None, the name of the source.
+            content_type: MIME type of the recording. If None, that of the source, or guessed from
+                the name.
+            file_format: A short label such as `wav`.
+            model: Model id, e.g. `diffio-4.6-flash`. The API decides which models are available.
+            sampling: Settings of the model (`seed`, `preset`, …).
+            project_params: Metadata of the project, as a JSON object.
+            generation_params: Metadata of the generation (`prompt`, `tag`, …), as a JSON object.
+            idempotency_key: Key of the generation, 1 to 255 characters; random if None.
+            on_progress: Receives the progress of the upload, in bytes.
+            options: Options of each request.
+
+        Raises:
+            ConfigurationError: An argument is invalid; nothing was sent.
+            InvalidSource: The source is missing, unreadable, too large or empty, or it changed.
+            UploadFailed: The bytes could not be sent; no generation was started.
+            ApiError: The API responded with an error.
         """
         return bridge.run(
             self._aio.isolate,
@@ -520,7 +581,14 @@ class Accounts:
         self._aio = aio
 
     def get_settings(self, *, options: RequestOptions | None = None) -> AccountSettings:
-        """Return the settings of the account (scope `account:read`)."""
+        """Return the settings of the account (scope `account:read`).
+
+        Args:
+            options: Options of this call.
+
+        Raises:
+            PermissionDenied: The key lacks the scope.
+        """
         return bridge.run(self._aio.get_settings, options=options)
 
     def update_settings(
@@ -577,7 +645,14 @@ class ApiKeys:
         )
 
     def list(self, *, options: RequestOptions | None = None) -> ListResponse[ApiKey]:
-        """Return all keys of the account, without secrets (scope `keys:read`)."""
+        """Return all keys of the account, without secrets (scope `keys:read`).
+
+        Args:
+            options: Options of this call.
+
+        Raises:
+            PermissionDenied: The key lacks the scope.
+        """
         return bridge.run(self._aio.list, options=options)
 
     def rotate(self, *, key_id: str, options: RequestOptions | None = None) -> ApiKey:
@@ -585,6 +660,10 @@ class ApiKeys:
 
         The request is not repeated if its response is lost: the old secret may be invalid then,
         and rotating again returns a new one.
+
+        Args:
+            key_id: Id of the key, not its secret.
+            options: Options of this call.
 
         Raises:
             NotFound: The account has no such key.
@@ -594,6 +673,10 @@ class ApiKeys:
 
     def revoke(self, *, key_id: str, options: RequestOptions | None = None) -> ApiKey:
         """Revoke a key permanently (scope `keys:write`).
+
+        Args:
+            key_id: Id of the key, not its secret.
+            options: Options of this call.
 
         Raises:
             NotFound: The account has no such key.
@@ -615,6 +698,9 @@ class UsageReports:
         Args:
             api_key_id: Id of the API key. If None, the key of the client.
             options: Options of this call.
+
+        Raises:
+            PermissionDenied: The key lacks the scope.
         """
         return bridge.run(self._aio.summary, api_key_id=api_key_id, options=options)
 
@@ -674,6 +760,10 @@ class Webhooks:
             api_key_id: Id of the API key of the endpoint. If None, the key of the client.
             sample_payload: Fields of the event, by the API's names.
             options: Options of this call.
+
+        Raises:
+            ConfigurationError: The type or the mode is invalid; nothing was sent.
+            ResponseLost: The event may have been sent.
         """
         return bridge.run(
             self._aio.send_test_event,

@@ -121,7 +121,12 @@ class WebhookTester:
         return _signed(self.secret, new_id("msg"), body.encode(), age)
 
     def replay(self, event: SignedEvent, *, age: float = 0.0) -> SignedEvent:
-        """Return the next delivery of an event: the same id and body, signed again."""
+        """Return the next delivery of an event: the same id and body, signed again.
+
+        Args:
+            event: The event.
+            age: Seconds by which the time stamp of the delivery is in the past.
+        """
         return _signed(self.secret, event.message_id, event.body, age)
 
     def forge(self, event: SignedEvent) -> SignedEvent:

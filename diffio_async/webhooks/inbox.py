@@ -247,6 +247,12 @@ class WebhookInbox(WebhookSink):
 
         The order of arrival does not matter. After a terminal event, later non-terminal events are
         ignored.
+
+        Args:
+            generation_id: The generation.
+
+        Raises:
+            DatabaseError: The file of the inbox cannot be used.
         """
         row = await self._file.read(lambda db: inbox_queries.most_advanced(db, generation_id))
         return None if row is None else event_in_row(*row)
@@ -267,13 +273,26 @@ class WebhookInbox(WebhookSink):
         return tuple(await self._file.read(lambda db: inbox_queries.entries(db, state, limit)))
 
     async def dead(self, *, limit: int | None = 100) -> tuple[InboxEntry, ...]:
-        """Return the events whose attempts all failed, the newest first."""
+        """Return the events whose attempts all failed, the newest first.
+
+        Args:
+            limit: Maximum number of events, None for all.
+
+        Raises:
+            DatabaseError: The file of the inbox cannot be used.
+        """
         return await self.entries("dead", limit=limit)
 
     async def retry(self, message_id: str | None = None) -> int:
-        """Requeue one event by id, or all dead events if None; return the number requeued.
+        """Requeue one event, or all dead ones; return the number requeued.
 
         An event that is leased by a consumer is not requeued.
+
+        Args:
+            message_id: Id of the event, None for all dead events.
+
+        Raises:
+            DatabaseError: The file of the inbox cannot be used.
         """
         return await self._file.run(
             lambda db: inbox_queries.requeue(db, now(db), message_id), notify=True
