@@ -83,6 +83,12 @@ class Import(NamedTuple):
     imported: str
 
 
+@cache
+def parsed(source: str) -> ast.Module:
+    """Return the syntax tree of a module, parsed once by all tests."""
+    return ast.parse(source)
+
+
 def imports(package: Path) -> list[Import]:
     """Return the imports of all modules, including those in functions and TYPE_CHECKING blocks."""
     found: list[Import] = []
@@ -91,7 +97,7 @@ def imports(package: Path) -> list[Import]:
         is_package = parts[-1] == "__init__"
         own = [] if is_package else [parts[-1]]
         module = ".".join([*parts[:-1], *own])
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+        for node in ast.walk(parsed(path.read_text(encoding="utf-8"))):
             found += [
                 Import(module, line, name)
                 for line, name in _imported(node, [NAME, *parts[:-1], *own], is_package)
@@ -186,7 +192,7 @@ def circles(package: Path) -> list[list[str]]:
         parts = [NAME, *path.relative_to(package).with_suffix("").parts]
         paths[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     graph = {
-        module: _loaded(ast.parse(path.read_text(encoding="utf-8")).body, paths.keys())
+        module: _loaded(parsed(path.read_text(encoding="utf-8")).body, paths.keys())
         for module, path in paths.items()
     }
     return _strongly_connected(graph)

@@ -113,6 +113,7 @@ def test_a_wheel_of_another_version_is_not_ready(tmp_path: Path) -> None:
         release.check_wheel(wheel(tmp_path / "x.whl", "1.2.0"), ROOT, "1.2.1")
 
 
+@pytest.mark.slow
 def test_sizes_are_those_of_installed_files() -> None:
     """The sizes of the environment that runs this test."""
     sizes = release.installed_sizes(sys.executable)

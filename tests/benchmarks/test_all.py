@@ -37,6 +37,7 @@ def test_a_quick_topic_prints_a_row_for_each_contender(
         assert all(row["requests"] >= 5 for row in rows)
 
 
+@pytest.mark.slow
 def test_a_topic_that_fails_is_named_and_the_others_still_run(tmp_path: Path) -> None:
     """The exit status is 1."""
     absent = str(tmp_path / "no-python")

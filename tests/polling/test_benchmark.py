@@ -36,7 +36,7 @@ def test_a_smoke_run_measures_both_contenders(tmp_path: Path) -> None:
 
 def test_the_plot_has_a_line_for_each_fleet_and_one_for_fixed_intervals() -> None:
     """All points are inside the frame."""
-    root = ET.fromstring(plot(12))
+    root = ET.fromstring(plot(4))
     space = "{http://www.w3.org/2000/svg}"
     lines = [path for path in root.iter(f"{space}path") if path.get("fill") == "none"]
     assert len(lines) == 5

@@ -107,6 +107,7 @@ async def test_a_recording_is_never_served_as_a_document() -> None:
             assert "sandbox" in response.headers["Content-Security-Policy"]
 
 
+@pytest.mark.slow
 async def test_updates_show_progress_requests_deliveries_and_faults() -> None:
     """Each section is sent when it changes, and contains no secret."""
     async with calling(echoing(duration=0.5)) as caller, updates(caller) as events:
@@ -132,6 +133,7 @@ async def test_updates_show_progress_requests_deliveries_and_faults() -> None:
         assert "signature=" not in text
 
 
+@pytest.mark.slow
 async def test_an_unchanged_sandbox_sends_each_section_once() -> None:
     async with calling(echoing()) as caller:
         await caller.restored(b"sound")

@@ -53,6 +53,7 @@ async def test_a_file_that_is_not_a_recording_fails_its_generation_with_the_reas
     assert not any(running(pid) for pid in pids)
 
 
+@pytest.mark.slow
 async def test_a_killed_worker_fails_its_generation_but_not_the_server() -> None:
     async with calling(Sandbox(workers=1)) as caller:
         project = await caller.project(SAMPLE.read_bytes())

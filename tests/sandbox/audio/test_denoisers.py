@@ -34,6 +34,7 @@ def shown(sound: Signal) -> float | None:
     return meter.speech_to_noise_db
 
 
+@pytest.mark.slow
 def test_a_noisy_voice_gets_clearer_with_every_engine() -> None:
     clean = {name: voice[: 2 * RATE] for name, voice in voices().items()}
     mixed = mixture(clean, "woman", "white", 5)
