@@ -8,9 +8,10 @@ import io
 import os
 import re
 import stat
+import tempfile
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from pathlib import Path, PurePath, PureWindowsPath
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
@@ -210,20 +211,27 @@ class _SourceOpener:
             local=is_local(descriptor),
         )
 
-    async def _file(self, file: BinaryIO) -> FileSource:
+    async def _file(self, file: Any) -> FileSource:
         """Open a file object: read a regular file in place, and spool any other one.
 
         A `GzipFile` can seek too, but decompresses from the start for each step back.
         """
         try:
-            raw = raw_file(file)
-            name = file_name_of(file) if raw is not None else unpacked_name(file_name_of(file))
-            if raw is not None and stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
-                if isinstance(file, io.BufferedRandom):
+            if _is_spooled(file):
+                await self.threads.run(file.rollover)  # to a regular file
+                descriptor: int | None = file.fileno()
+            else:
+                raw = raw_file(file)
+                descriptor = None if raw is None else raw.fileno()
+            name = file_name_of(file)
+            if descriptor is None:
+                name = unpacked_name(name)
+            if descriptor is not None and stat.S_ISREG(os.fstat(descriptor).st_mode):
+                if isinstance(file, (io.BufferedRandom, tempfile.SpooledTemporaryFile)):
                     await self.threads.run(file.flush)
                 start = file.tell()
                 # Duplicate the descriptor: the user may close theirs, and keeps its position.
-                self.descriptors.append(os.dup(raw.fileno()))
+                self.descriptors.append(os.dup(descriptor))
                 return FileSource(self.descriptors[0], name, self.threads, start=start)
         except (OSError, ValueError) as failure:
             raise InvalidSource(
@@ -231,6 +239,11 @@ class _SourceOpener:
             ) from failure
         blocks = read_blocks(file, "the file object")
         return await spool(blocks, name, self.max_bytes, self.threads, self.stack)
+
+
+def _is_spooled(file: object) -> bool:
+    """Return whether it is a binary file of `tempfile` that is in memory while it is small."""
+    return isinstance(file, tempfile.SpooledTemporaryFile) and "b" in file.mode
 
 
 def _check_readable(file: object) -> None:
@@ -307,6 +320,9 @@ def content_type_of(source: object) -> str | None:
 
 def content_of(source: object) -> object:
     """Return the object to read: the source, or the file object of a framework's upload."""
+    spooled = getattr(source, "file", None)
+    if _is_spooled(spooled):  # of Starlette or Litestar: it is read in place, without a copy
+        return spooled
     if callable(getattr(source, "read", None)):
         return source
     for name in ("file", "stream"):

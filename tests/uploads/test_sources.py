@@ -341,6 +341,31 @@ async def test_uploads_of_web_frameworks_are_sources(kind: str) -> None:
         await source.close()
 
 
+@pytest.mark.parametrize("framework", ["starlette", "litestar", "none"])
+async def test_an_upload_that_a_framework_wrote_to_a_file_is_not_copied(
+    framework: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read from its position, which does not change; buffered bytes are not left out."""
+    source: Any
+    if framework == "litestar":
+        source = litestar_upload("audio/x-flac", "talk.flac", max_spool_size=10)
+    else:
+        spooled: Any = tempfile.SpooledTemporaryFile(max_size=10)  # noqa: SIM115
+        source = spooled if framework == "none" else starlette_upload(spooled, headers=FLAC)
+    file = getattr(source, "file", source)
+    file.write(b"before" + CONTENT)
+    file.seek(6)
+
+    def copied(**_: object) -> None:
+        pytest.fail("a second temporary file")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", copied)
+    async with scene() as on:
+        assert on.uploaded_bytes(await on.client.projects.create(source)) == CONTENT
+    assert file.tell() == 6
+    file.close()
+
+
 async def test_a_part_of_a_multipart_request_is_a_source() -> None:
     """Aiohttp's `BodyPartReader` is read as it arrives, in chunks."""
     form = aiohttp.FormData()
