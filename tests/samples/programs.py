@@ -36,6 +36,16 @@ def commands(sample: str, **changes: str) -> list[list[str]]:
     ]
 
 
+def requests() -> list[str]:
+    """Return the commands in the README that use a service."""
+    (block,) = re.findall(
+        r"^```sh\n(diffio-async webhooks .*?)^```$",
+        (SAMPLES / "README.md").read_text(encoding="utf-8"),
+        re.MULTILINE | re.DOTALL,
+    )
+    return [str(line) for line in block.splitlines()]
+
+
 def environment(more: Mapping[str, str]) -> dict[str, str]:
     """Return this environment with the programs of this interpreter first in PATH."""
     # Frameworks start slowly without their byte code.

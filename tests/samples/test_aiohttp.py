@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.samples.programs import commands, free_port, listening, running
+from tests.samples.programs import (
+    RECORDING,
+    commands,
+    free_port,
+    listening,
+    requests,
+    running,
+    succeed,
+    until,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,3 +45,26 @@ async def test_a_recording_is_restored_and_served(
         f"{started['generation_id']}.mp3"
     ]
     assert "Traceback" not in service.output.read_text()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+async def test_the_commands_of_the_readme_restore_the_sample(
+    diffio_environment: Mapping[str, str], tmp_path: Path
+) -> None:
+    """They configure the endpoint, send the recording, and get its result by the id."""
+    port = free_port()
+    (command,) = commands("aiohttp_service.py", **{"8000": port})
+    results, inbox = tmp_path / "results", str(tmp_path / "inbox.db")
+    configure, send, get = [
+        shlex.split(
+            line.replace(":8000", f":{port}").replace("restored.mp3", str(tmp_path / "got"))
+        )
+        for line in requests()
+    ]
+    async with running(command, tmp_path / "output", RESULTS=str(results), DIFFIO_INBOX=inbox):
+        await listening(port)
+        await succeed(configure)
+        started = json.loads(await succeed(send))
+        await until(lambda: any(results.glob("*.mp3")))
+        await succeed([each.replace("gen_…", started["generation_id"]) for each in get])
+    assert (tmp_path / "got").read_bytes() == RECORDING.read_bytes()
