@@ -24,7 +24,7 @@ from harness import HERE, Figures, environment, finish, parser, print_table, rat
 QUICK = {
     "a call": "calls.py --rounds 3 --calls 500 --published",
     "a blocking call": "calls.py --blocking --rounds 3 --calls 200 --published",
-    "telemetry": "telemetry.py --rounds 3 --calls 500",
+    "telemetry": "telemetry.py --rounds 3 --calls 200",
     "small uploads": "transfers.py --quick --rounds 3 --only 'loopback small up' --published",
     "one small file": "batch.py --one --rounds 3 --published",
     "many files": "batch.py --files 20 --seconds 1 --published",
