@@ -164,16 +164,19 @@ async def test_callbacks_run_inside_the_span_of_their_operation(
 async def test_the_blocking_client_continues_the_trace_of_its_thread(
     sandbox: Sandbox, recorder: Recorder, sample: Path
 ) -> None:
-    """Its event loop runs in another thread, with the context of the caller."""
+    """Its event loop runs in another thread; callbacks run in the context of the caller."""
     tracer = recorder.tracers.get_tracer("program")
 
     def work() -> None:
         client = Diffio(sandbox.api_key, base_url=sandbox.base_url, options=options(recorder))
         with client, tracer.start_as_current_span("job"):
-            client.restore(sample)
+            client.restore(sample, on_progress=lambda _: tracer.start_span("seen").end())
+            tracer.start_span("after").end()
 
     await to_thread.run_sync(work)
-    assert recorder.tree() == ["job", *(f"  {line}" for line in RESTORATION)]
+    tree = [line for line in recorder.tree() if "seen" not in line]
+    assert tree == ["job", *(f"  {line}" for line in RESTORATION), "  after"]
+    assert {"  seen"} == {line for line in recorder.tree() if "seen" in line}
 
 
 async def test_each_file_of_a_batch_is_a_trace(
