@@ -142,8 +142,9 @@ class WaitPolicy:
     is placed shortly after the likely end, as predicted by the progress and earlier generations.
 
     Attributes:
-        min_interval: Shortest delay between two polls of one wait, in seconds. A quarter of it
-            when a wait begins, 0.4 of it where the end is well known in advance.
+        min_interval: Shortest delay between two polls of one wait, in seconds. A tenth of it before
+            the first poll, a quarter when a wait begins, 0.4 of it where the end is well known in
+            advance.
         max_interval: Longest delay between two polls of one wait, in seconds. It is longer while
             polls wait for the rate limit.
         timeout: Longest duration of a wait, in seconds; `math.inf` or None for no limit.
