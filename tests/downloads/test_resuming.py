@@ -15,6 +15,7 @@ from diffio_async import (
     DownloadProgress,
     DownloadResumed,
     Event,
+    RequestOptions,
     RetryPolicy,
     Timeouts,
 )
@@ -107,16 +108,18 @@ async def test_a_stalled_host_is_left_after_the_read_timeout(sandbox: Sandbox) -
     assert "read time-out" in resumed[0].reason
 
 
-async def test_a_host_that_only_stalls_ends_the_download(sandbox: Sandbox) -> None:
+async def test_a_host_that_only_stalls_ends_the_download(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
     """After the attempts of the retry policy, no file is left."""
-    options = ClientOptions(
-        timeouts=Timeouts(read=0.05), retry=RetryPolicy(attempts=3, initial_delay=0.01)
+    # Of the download alone: the upload before it takes longer on a busy machine.
+    options = RequestOptions(
+        timeout=Timeouts(read=0.05), retry=RetryPolicy(attempts=3, initial_delay=0.01)
     )
-    async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client:
-        job = await finished(client, CONTENT)
-        sandbox.faults.add(Fault(path=RESULT, times=None, action=Stall(after=0, seconds=30)))
-        with pytest.raises(DownloadFailed, match="could not be downloaded") as caught:
-            await job.download()
+    job = await finished(client, CONTENT)
+    sandbox.faults.add(Fault(path=RESULT, times=None, action=Stall(after=0, seconds=30)))
+    with pytest.raises(DownloadFailed, match="could not be downloaded") as caught:
+        await job.download(options=options)
     assert len(media(sandbox)) == 3
     assert len(caught.value.__notes__) >= 2
 
