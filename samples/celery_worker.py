@@ -12,7 +12,14 @@ from pathlib import Path
 from celery import Celery, Task
 from celery.signals import worker_process_shutdown
 
-from diffio_async import ConnectionFailed, Diffio, ResponseLost, ServerError, WaitTimeout
+from diffio_async import (
+    ConnectionFailed,
+    Diffio,
+    InvalidSource,
+    ResponseLost,
+    ServerError,
+    WaitTimeout,
+)
 
 # For this machine. In a service: redis:// or amqp://, which also repeat the tasks of a machine that
 # was switched off.
@@ -54,7 +61,10 @@ def close(**_: object) -> None:
 @app.task(name="upload", autoretry_for=TRANSIENT, retry_backoff=True)
 def upload(path: str) -> str:
     """Upload a recording, and return its project for the next task."""
-    return client().projects.create(path).api_project_id
+    project = client().projects.create(path)
+    if not project.size_bytes:
+        raise InvalidSource(f"{path} is empty: there is nothing to restore")
+    return project.api_project_id
 
 
 @app.task(name="restore", bind=True, autoretry_for=TRANSIENT, retry_backoff=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from taskiq import AsyncBroker, InMemoryBroker, SimpleRetryMiddleware, TaskiqEvents, TaskiqState
 from taskiq_redis import RedisStreamBroker
 
-from diffio_async import AsyncDiffio, IdempotencyConflict
+from diffio_async import AsyncDiffio, IdempotencyConflict, InvalidSource
 from diffio_async.webhooks.taskiq import event_in_task
 
 RESULTS = Path(os.environ.get("RESULTS", "results"))
@@ -42,6 +42,8 @@ async def close(_: TaskiqState) -> None:
 async def upload(path: str, key: str) -> None:
     """Upload a recording; the key identifies its restoration."""
     project = await client.projects.create(path)
+    if not project.size_bytes:
+        raise InvalidSource(f"{path} is empty: there is nothing to restore")
     await generate.kiq(project.api_project_id, key)
 
 

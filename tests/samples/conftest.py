@@ -25,7 +25,8 @@ def journey(
 ) -> Journey:
     """Send a recording to a service at a URL, receive its event and get its result.
 
-    It returns the ids. Forged events, forms without a recording and unknown ids are refused.
+    It returns the ids. Forged events, forms without a recording or with an empty one, and unknown
+    ids are refused.
     """
 
     async def travel(url: str) -> dict[str, str]:
@@ -54,12 +55,17 @@ def journey(
                 assert response.status == 404
             async with session.post(f"{url}/recordings", data={"other": "x"}) as response:
                 assert response.status == 400
+            empty = aiohttp.FormData()
+            empty.add_field("recording", b"", filename="empty.wav")
+            async with session.post(f"{url}/recordings", data=empty) as response:
+                assert response.status == 400
             async with session.post(f"{url}/recordings", data=b"no form") as response:
                 assert response.status == 400
         event = diffio_webhooks.event()
         forged = await diffio_webhooks.post(hook, diffio_webhooks.forge(event))
         assert (forged.status, forged.json()) == (400, {"error": "bad_signature"})
-        (project,) = diffio_sandbox.state.projects.values()
+        (generation,) = diffio_sandbox.state.generations.values()
+        project = diffio_sandbox.state.projects[generation.project_id]
         assert project.file_name == "talk.wav"
         return started
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 RECORDING = SAMPLES / "noisy-speech.wav"
+#: Exit codes of a server that ended as it should after SIGTERM, which Windows does not have.
+ENDED = {1} if sys.platform == "win32" else {0, -signal.SIGTERM}
 _ROW = re.compile(r"^\| \[`(.+?)`\].*\| `([^`]+)`(?:, `([^`]+)`)? \|$", re.MULTILINE)
 
 

@@ -25,7 +25,7 @@ async def upload(request: HttpRequest) -> HttpResponse:
     # Django parses the form when it is first read, which would block the other requests.
     files = await asyncio.to_thread(getattr, request, "FILES")
     file = files.get("recording")
-    if file is None:
+    if file is None or not file.size:
         return JsonResponse({"error": "send a form with the file 'recording'"}, status=400)
     recording = await Recording.objects.acreate(original=file)
     try:
@@ -36,6 +36,7 @@ async def upload(request: HttpRequest) -> HttpResponse:
             api_project_id=project.api_project_id, idempotency_key=recording.idempotency_key
         )
     except InvalidSource as error:
+        await asyncio.to_thread(recording.original.delete, save=False)
         await recording.adelete()
         return JsonResponse({"error": str(error)}, status=400)
     except DiffioError as error:

@@ -7,7 +7,13 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from diffio_async import DiffioError, GenerationFailed, IdempotencyConflict, UploadFailed
+from diffio_async import (
+    DiffioError,
+    GenerationFailed,
+    IdempotencyConflict,
+    InvalidSource,
+    UploadFailed,
+)
 from diffio_async.sync import Diffio
 
 from ...models import Recording
@@ -86,6 +92,8 @@ class Command(BaseCommand):
         """Upload a recording and start its generation, as far as that is not done yet."""
         if not row.api_project_id:
             project = client.projects.create(row.original.path)
+            if not project.size_bytes:
+                raise InvalidSource("the file is empty: there is nothing to restore")
             row.api_project_id = project.api_project_id
             row.save(update_fields=["api_project_id"])
         if not row.generation_id:
