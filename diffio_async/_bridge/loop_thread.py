@@ -10,6 +10,7 @@ import asyncio
 import atexit
 import contextlib
 import threading
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
 from diffio_async._bridge.system import new_loop, register_after_fork, separate_selector
@@ -38,6 +39,31 @@ class Waiter(Protocol):
         """Handle that the work will never be completed."""
 
 
+class Latch:
+    """An event that happens once, for any number of waiting threads.
+
+    A wait holds nothing that Ctrl-C could leave held: from Python 3.14 on, it may arrive between the
+    acquisition of a lock and the body of its `with`.
+    """
+
+    def __init__(self) -> None:
+        self._is_open = False
+        self._waits: list[SimpleQueue[None]] = []
+
+    def open(self) -> None:
+        """Let all threads continue."""
+        self._is_open = True
+        for each in list(self._waits):
+            each.put(None)
+
+    def wait(self) -> None:
+        """Wait until it is open; the wait is in C."""
+        opened = SimpleQueue[None]()
+        self._waits.append(opened)
+        if not self._is_open:
+            opened.get()
+
+
 class LoopThread:
     """An event loop in a daemon thread.
 
@@ -55,8 +81,7 @@ class LoopThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._problem: BaseException | None = None
         self._begun = False
-        self._settled = _thread.allocate_lock()  # held until the loop exists or has failed
-        self._settled.acquire()
+        self._settled = Latch()  # open once the loop exists or has failed
         self._thread = threading.Thread(target=self._run, name=__name__, daemon=True)
 
     @property
@@ -84,8 +109,8 @@ class LoopThread:
                 _thread.start_new_thread(self._start, ())
             except RuntimeError as error:
                 self._fail(error)
-        with self._settled:
-            problem = self._problem
+        self._settled.wait()
+        problem = self._problem
         if problem is not None:
             try:
                 raise problem
@@ -125,7 +150,7 @@ class LoopThread:
 
     def _fail(self, error: BaseException) -> None:
         self._problem = error
-        self._settled.release()
+        self._settled.open()
 
     def _run(self) -> None:
         try:
@@ -135,7 +160,7 @@ class LoopThread:
             self._fail(error)
             return
         end = loop.create_task(self._run_until_stopped())
-        self._settled.release()
+        self._settled.open()
         try:
             while not end.done():
                 # Raised by a child task, these stop the loop; the parent task re-raises them.
@@ -168,8 +193,7 @@ class LoopThread:
         """Cancel the tasks, finalise the generators, close the loop. This starts no thread."""
         self.stopped_reason, self.quiet = why, quiet
         if self._begun:
-            with self._settled:
-                pass
+            self._settled.wait()
         if self.ready and self.send(self._stop_event.set):
             self._thread.join(UNWIND_SECONDS + _FINALISE_SECONDS)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections import defaultdict
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Literal
@@ -147,13 +148,15 @@ def key_of(*texts: str) -> str:
 def _file(path: str | os.PathLike[str], what: str) -> Path:
     found = absolute(local_path(path, what))
     try:
-        is_file, exists = found.is_file(), found.exists()
+        # `is_file` is False, from Python 3.14 on, where it may not look.
+        problem = None if stat.S_ISREG(found.stat().st_mode) else "is not a file"
+    except (FileNotFoundError, NotADirectoryError):
+        problem = "does not exist"
     except (OSError, ValueError) as failure:
         raise ConfigurationError(
             f"{what} {str(found)!r} cannot be used: {reason_of(failure)}"
         ) from failure
-    if not is_file:
-        problem = "is not a file" if exists else "does not exist"
+    if problem:
         raise ConfigurationError(f"{what} {str(found)!r} {problem}: check the path")
     return found
 
