@@ -42,8 +42,8 @@ class Waiter(Protocol):
 class Latch:
     """An event that happens once, for any number of waiting threads.
 
-    A wait holds nothing that Ctrl-C could leave held: from Python 3.14 on, it may arrive between the
-    acquisition of a lock and the body of its `with`.
+    A wait holds nothing that Ctrl-C could leave held: from Python 3.14 on, it may arrive between
+    the acquisition of a lock and the body of its `with`.
     """
 
     def __init__(self) -> None:
