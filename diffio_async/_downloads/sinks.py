@@ -57,7 +57,7 @@ def validate_target(target: Path, on_conflict: OnConflict) -> None:
     folder = target.parent
     try:
         if not folder.is_dir():
-            # From Python 3.14 on, a folder that may not be looked at is none either.
+            # From Python 3.14 on, `is_dir` is False where the process may not look.
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 folder.stat()
             raise InvalidTarget(f"there is no folder {str(folder)!r} to write {target.name!r} in")
