@@ -245,10 +245,12 @@ class AsyncDiffio:
         so the work.
 
         Args:
-            sources: Files, folders, globs, manifests (`.csv`, `.jsonl`) or `BatchItem`s: one, an
-                iterable, or an async iterable. None processes what the journal lists.
-            to: The folder of the results, created if missing; sub-folders of sources are kept.
-            journal: The journal, on a local disk; None for `.diffio-batch.sqlite` in `to`.
+            sources: Files, folders, globs, manifests (`.csv`, `.jsonl`), URLs or `BatchItem`s: one,
+                an iterable, or an async iterable. None processes what the journal lists.
+            to: The folder of the results, created if missing, or its URL (`s3://bucket/folder/`);
+                sub-folders of sources are kept.
+            journal: The journal, on a local disk; None for `.diffio-batch.sqlite` in `to`. It must
+                be named if `to` is a URL.
             model: Model id; a manifest can set another one for a file.
             download_types: What to download for each: `audio`, `video`, `transcript`.
             name: Template of the results' names, with `{stem}`, `{name}`, `{type}`, `{ext}`, and

@@ -21,6 +21,7 @@ from diffio_async.models.generations import Restoration
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from diffio_async._store_url import StoreUrl
     from diffio_async.report.listing import Recording, State
 
 __all__ = ["BatchTable", "load_ipython_extension", "recordings_html"]
@@ -89,13 +90,14 @@ def _recording(item: Item, folder: Path, number: int) -> Recording | None:
         return Recording(
             name=item.source.name,
             source=str(item.source),
-            before=item.source if item.source.is_file() else None,
+            before=_existing(item.source),
             after=item.paths.get("video") or item.paths.get("audio"),
             transcript=item.paths.get("transcript"),
             state=_STATES[item.state],
             problem=problem,
         )
-    if item.download.download_type == "transcript":
+    if item.download.download_type == "transcript" or item.url is not None:
+        # A result in a store is not downloaded again.
         return None
     after = item.path
     if after is None:
@@ -105,10 +107,14 @@ def _recording(item: Item, folder: Path, number: int) -> Recording | None:
     return Recording(
         name=after.name if source is None else source.name,
         source=str(after if source is None else source),
-        before=source if source is not None and source.is_file() else None,
+        before=_existing(source),
         after=after,
         model=item.generation.model_key,
     )
+
+
+def _existing(source: Path | StoreUrl | None) -> Path | None:
+    return source if isinstance(source, Path) and source.is_file() else None
 
 
 class BatchTable:

@@ -21,7 +21,7 @@ from diffio_async._protocol.endpoints import idempotency_key as checked_key
 from diffio_async._protocol.media_types import HEAD, check_video_possible
 from diffio_async._reporting import attach_ids, attach_started
 from diffio_async._storage.files import split_name, suffix_of, truncate_name
-from diffio_async._stores.url import StoreUrl, location_of, source_name_of
+from diffio_async._store_url import Place, StoreUrl, location_of, source_name_of
 from diffio_async._validators import validate_wait
 from diffio_async.errors import ConfigurationError, InvalidSource
 from diffio_async.events import DownloadProgress, UploadProgress
@@ -233,19 +233,16 @@ def _check_generation(
 class _Target:
     """Place of the result; `named` if its suffix is final, not chosen by the service (video)."""
 
-    place: Path | StoreUrl
+    place: Place
     named: bool
 
-    def with_suffix_of(self, file_name: str | None) -> Path | StoreUrl:
+    def with_suffix_of(self, file_name: str | None) -> Place:
         """Return the place with the suffix of the service's file name, if that has one."""
         suffix = suffix_of(file_name)
         if not suffix:
             return self.place
         bare, _, _ = self.place.name.rpartition(".restored")
-        name = truncate_name(bare, f".restored{suffix}")
-        if isinstance(self.place, StoreUrl):
-            return self.place.folder.child(name)
-        return self.place.with_name(name)
+        return self.place.with_name(truncate_name(bare, f".restored{suffix}"))
 
 
 def _resolve_target(
@@ -261,7 +258,7 @@ def _resolve_target(
     shown = location_of(to, "the target")
     if isinstance(shown, StoreUrl):
         if shown.is_folder and not shown.is_web:
-            return _Target(shown.child(result_name(name, kind)), kind in _SUFFIXES)
+            return _Target(shown / result_name(name, kind), kind in _SUFFIXES)
         return _Target(shown, named=True)
     if not shown:
         raise ConfigurationError("the target's path is empty: name a file or a folder")

@@ -11,6 +11,7 @@ import os
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from typing import Literal, Protocol, TypeVar, runtime_checkable
 
+from diffio_async._store_url import StoreUrl
 from diffio_async.events import DownloadProgress, UploadProgress
 from diffio_async.models.batches import BatchItem, BatchProgress
 from diffio_async.models.generations import GenerationProgress
@@ -27,6 +28,7 @@ __all__ = [
     "SourceLike",
     "SourceName",
     "Sources",
+    "StoreUrl",
     "UploadWithFile",
     "UploadWithStream",
 ]

@@ -22,6 +22,7 @@ LAYERS = {
     "_error_base": 0,
     "_notebook_output": 0,
     "_reporting": 0,
+    "_store_url": 0,
     "_system": 0,
     "_text": 0,
     "_validators": 0,

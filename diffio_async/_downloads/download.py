@@ -26,7 +26,7 @@ from diffio_async._protocol.retry import THROTTLE_STATUSES
 from diffio_async._reporting import call_progress_callback
 from diffio_async._storage.files import transfer_slot
 from diffio_async._storage.threads import wait_all_uncancelled
-from diffio_async._stores.url import StoreUrl, location_of
+from diffio_async._store_url import StoreUrl, location_of
 from diffio_async.errors import (
     ClientClosed,
     ConfigurationError,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from diffio_async._downloads.ranges import Representation
-    from diffio_async._stores.url import StoreUrl
+    from diffio_async._store_url import StoreUrl
     from diffio_async.types import OnConflict
 
 

@@ -17,24 +17,23 @@ from diffio_async._stores.failures import reason_of
 from diffio_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
-    from diffio_async._stores.url import StoreUrl
+    from diffio_async._store_url import StoreUrl
 
 #: Seconds for one request: 8 MiB are read, or at most 64 MiB written.
 _READ_SECONDS, _WRITE_SECONDS = 60, 300
 #: A store that does not respond is retried for about 20 seconds.
 _MAX_RETRIES, _RETRY_SECONDS = 8, 120
 
-#: Stores by scheme, bucket, purpose, and a hash of the environment that configured them.
-_connections: dict[tuple[str, str, bool, int], ObjectStore] = {}
+#: Scheme, bucket, purpose, and a hash of the environment that configures the store.
+_Key = tuple[str, str, bool, int]
+_connections: dict[_Key, ObjectStore] = {}
 #: Stores of `memory://`; they live as long as the process.
-_memory: dict[str, ObjectStore] = {}
+_memory: dict[_Key, ObjectStore] = {}
 
 
-def obstore() -> ModuleType:
+def obstore() -> Any:
     """Return the module `obstore`.
 
     Raises:
@@ -56,19 +55,30 @@ async def connect(url: StoreUrl, *, writing: bool = False) -> ObjectStore:
         ConfigurationError: obstore is not installed, or the store's configuration is invalid.
     """
     obstore()
-    if url.scheme == "memory":
-        if url.bucket not in _memory:
-            _memory[url.bucket] = _store_class("Memory")()
-        return _memory[url.bucket]
+    if url.scheme == "memory" or url.is_web or _key(url, writing) in _connections:
+        return connect_blocking(url, writing=writing)
+    # Profiles are read from disk, and SSO may send requests.
+    return await TrackedExecutor().run(connect_blocking, url, writing=writing)
+
+
+def connect_blocking(url: StoreUrl, *, writing: bool = False) -> ObjectStore:
+    """Return the store as `connect` does; blocks."""
+    obstore()
     if url.is_web:
         # The address is the base, with its query: a signature covers both as they were given.
         web: ObjectStore = _create(url, writing=False)
         return web
-    key = url.scheme, url.bucket, writing, _environment()
-    if key not in _connections:
-        # Profiles are read from disk, and SSO may send requests.
-        _connections[key] = await TrackedExecutor().run(_create, url, writing=writing)
-    return _connections[key]
+    if url.scheme == "memory":
+        connections, key = _memory, ("memory", url.bucket, False, 0)
+    else:
+        connections, key = _connections, _key(url, writing)
+    if key not in connections:
+        connections[key] = _create(url, writing=writing)
+    return connections[key]
+
+
+def _key(url: StoreUrl, writing: bool) -> _Key:
+    return url.scheme, url.bucket, writing, _environment()
 
 
 def _environment() -> int:
@@ -97,6 +107,8 @@ def _create(url: StoreUrl, *, writing: bool) -> Any:
                 return _store_class("S3")(url.bucket, **options, **_s3_options())
             case "gs":
                 return _store_class("GCS")(url.bucket, **options)
+            case "memory":
+                return _store_class("Memory")()
             case "az":
                 return _store_class("Azure")(url.bucket, **options)
             case _:

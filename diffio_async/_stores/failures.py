@@ -12,7 +12,7 @@ from diffio_async.errors import ConfigurationError, ConnectionFailed, DiffioErro
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from diffio_async._stores.url import StoreUrl
+    from diffio_async._store_url import StoreUrl
     from diffio_async.errors import InvalidSource, InvalidTarget
 
 _CODE = re.compile(r"<Code>([^<]{1,200})</Code>")

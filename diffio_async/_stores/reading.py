@@ -12,9 +12,9 @@ from attrs import frozen
 
 from diffio_async._storage.loops import running_loop
 from diffio_async._storage.threads import wait_all_uncancelled
+from diffio_async._store_url import StoreUrl
 from diffio_async._stores.connection import connect, obstore
 from diffio_async._stores.failures import is_missing, store_errors
-from diffio_async._stores.url import StoreUrl
 from diffio_async.errors import InvalidSource
 from diffio_async.options import MIB
 
@@ -35,19 +35,20 @@ _limits: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakK
 
 @frozen
 class ObjectInfo:
-    """Size in bytes, version, and modification time (seconds since 1970) of an object.
+    """Size in bytes, version, and modification time (ns since 1970) of an object.
 
     `version` is the ETag: it changes with the content, and need not be a digest.
     """
 
     size: int
     version: str | None
-    modified_at: float
+    modified_ns: int
 
 
 def info_of(meta: Any) -> ObjectInfo:
     """Return the information in obstore's description of an object."""
-    return ObjectInfo(meta["size"], meta["e_tag"], meta["last_modified"].timestamp())
+    modified_ns = int(meta["last_modified"].timestamp() * 1e9)
+    return ObjectInfo(meta["size"], meta["e_tag"], modified_ns)
 
 
 async def find_object(url: StoreUrl) -> ObjectInfo | None:

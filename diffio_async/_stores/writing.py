@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from obstore.store import ObjectStore
 
-    from diffio_async._stores.url import StoreUrl
+    from diffio_async._store_url import StoreUrl
 
 #: Bytes of the largest object that one request writes, which can be conditional; it is in memory.
 _MAX_PUT = 64 * MIB
@@ -48,18 +48,22 @@ async def check_object(url: StoreUrl, on_conflict: OnConflict) -> None:
         ConfigurationError: The store is not configured, or `on_conflict` is invalid.
     """
     one_of(OnConflict).check("on_conflict", on_conflict)
-    if url.is_web:
-        raise InvalidTarget(
-            f"{url} is a web address, which is only read: name an object in a store (s3://, gs://, "
-            "az://) or a local file"
-        )
+    _check_not_web(url)
     if url.is_folder:
         raise InvalidTarget(f"{str(url)!r} is a folder: name an object in it")
     store = await connect(url, writing=True)
     with store_errors(url, InvalidTarget, "be written"):
-        if on_conflict == "error" and await _exists(store, url.key):
+        if on_conflict == "error" and await _size_of(store, url.key) is not None:
             raise already_exists(url)
-        await _check_writable(store, url)
+    await check_writable(url.parent)
+
+
+def _check_not_web(url: StoreUrl) -> None:
+    if url.is_web:
+        raise InvalidTarget(
+            f"{url} is a web address, which is only read: write to a store (s3://, gs://, az://) "
+            "or to this machine"
+        )
 
 
 def already_exists(url: StoreUrl) -> InvalidTarget:
@@ -69,23 +73,43 @@ def already_exists(url: StoreUrl) -> InvalidTarget:
     )
 
 
-async def _exists(store: ObjectStore, key: str) -> bool:
+async def size_of(url: StoreUrl) -> int | None:
+    """Return the size of an object in bytes, or None if it is missing.
+
+    Raises:
+        InvalidTarget: The store refused the request or did not respond.
+    """
+    store = await connect(url, writing=True)
+    with store_errors(url, InvalidTarget, "be looked up"):
+        return await _size_of(store, url.key)
+
+
+async def _size_of(store: ObjectStore, key: str) -> int | None:
     try:
-        await obstore().head_async(store, key)
+        return int((await obstore().head_async(store, key))["size"])
     except Exception as failure:
         # Without the permission to list a bucket, a missing object looks forbidden.
         if is_missing(failure) or type(failure).__name__ == "PermissionDeniedError":
-            return False
+            return None
         raise
-    return True
 
 
-async def _check_writable(store: ObjectStore, url: StoreUrl) -> None:
-    """Start an upload in parts and abort it: that needs the permission, and leaves no object."""
-    folder, now = url.folder, time.monotonic()
+async def check_writable(folder: StoreUrl) -> None:
+    """Check that objects can be written in a folder; nothing is written.
+
+    An upload in parts is started and aborted: that needs the permission, and leaves no object.
+
+    Raises:
+        InvalidTarget: The bucket is missing, or the store refuses writes.
+        ConfigurationError: The store is not configured.
+    """
+    _check_not_web(folder)
+    now = time.monotonic()
     if now - _writable.get(folder, -math.inf) < _WRITABLE_TTL:
         return
-    await _Multipart(store, url.key, {}, part=1, in_flight=1).probe()
+    store, probe = await connect(folder, writing=True), folder / ".diffio-check"
+    with store_errors(folder, InvalidTarget, "be written"):
+        await _Multipart(store, probe.key, {}, part=1, in_flight=1).probe()
     if len(_writable) >= _MAX_CACHED:
         _writable.clear()
     _writable[folder] = now
@@ -132,7 +156,7 @@ async def write_object(
                     raise
             return
         # Stores have no conditional upload in parts that obstore can request.
-        if on_conflict == "error" and await _exists(store, url.key):
+        if on_conflict == "error" and await _size_of(store, url.key) is not None:
             raise already_exists(url)
         part = max(_PART, math.ceil(size / _MAX_PARTS))
         await _Multipart(store, url.key, attributes, part, _PARTS_IN_FLIGHT).write(read, size)

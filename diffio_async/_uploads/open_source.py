@@ -19,7 +19,7 @@ from diffio_async._protocol.media_types import is_packed
 from diffio_async._storage.files import transfer_slot
 from diffio_async._storage.system_errors import reason_of
 from diffio_async._storage.threads import TrackedExecutor
-from diffio_async._stores.url import StoreUrl, location_of
+from diffio_async._store_url import StoreUrl, location_of
 from diffio_async._uploads.source import (
     INLINE_LIMIT,
     BytesSource,

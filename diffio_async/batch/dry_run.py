@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
 from diffio_async._storage.threads import TrackedExecutor
+from diffio_async._store_url import Place, StoreUrl
+from diffio_async._uploads.open_source import check_object_source
 from diffio_async.batch.executor import ResultsExist
 from diffio_async.batch.file_queries import result_paths_of
 from diffio_async.batch.journal import Journal
 from diffio_async.batch.journal_queries import left_out_after
-from diffio_async.batch.local_executor import open_recording
+from diffio_async.batch.local_executor import check_results, open_recording
 from diffio_async.batch.restore_many import list_sources
-from diffio_async.batch.schema import decode_path
+from diffio_async.batch.schema import decode_place
 from diffio_async.batch.snapshot import copy_journal, temporary_folder
 from diffio_async.batch.upload_stage import check_not_empty, recording_order
 from diffio_async.errors import DatabaseError, InvalidSource, InvalidTarget
@@ -22,6 +23,7 @@ from diffio_async.errors import DatabaseError, InvalidSource, InvalidTarget
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import AsyncGenerator
+    from pathlib import Path
 
     from diffio_async.batch.request import BatchRequest, Plan
     from diffio_async.batch.schema import ResultPath
@@ -40,8 +42,8 @@ class PlannedFile:
         problem: Why it would fail, None if nothing is wrong.
     """
 
-    source: Path
-    paths: tuple[Path, ...]
+    source: Place
+    paths: tuple[Place, ...]
     size_bytes: int
     billed: bool
     problem: str | None
@@ -91,9 +93,15 @@ async def _with_problem(
     if planned.problem is not None:
         return planned
     path = str(planned.source)
+    order = recording_order(path, result_paths, plan)
     try:
-        async with open_recording(recording_order(path, result_paths, plan)) as source:
-            check_not_empty(source.size, path)
+        if isinstance(planned.source, StoreUrl):
+            # Its content is not downloaded.
+            await check_object_source(planned.source, plan.max_upload_bytes)
+            await check_results(order)
+        else:
+            async with open_recording(order) as source:
+                check_not_empty(source.size, path)
     except ResultsExist:
         return None
     except (InvalidSource, InvalidTarget) as failure:
@@ -114,9 +122,9 @@ def _planned_files(
         (
             number,
             PlannedFile(
-                source=Path(decode_path(source)),
+                source=decode_place(source),
                 paths=tuple(
-                    Path(decode_path(path))
+                    decode_place(path)
                     for (path,) in connection.execute(
                         "SELECT path FROM result WHERE file_id = ? AND state != 'done'", (number,)
                     )

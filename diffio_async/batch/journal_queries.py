@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from attrs import define, field, frozen
 
 from diffio_async._storage.files import suffix_of
+from diffio_async._store_url import StoreUrl
 from diffio_async.batch.leases import count_live_runs
-from diffio_async.batch.schema import decode_path
+from diffio_async.batch.schema import decode_path, decode_place
 from diffio_async.models.batches import FileOutcome, FileState, LeftOut, LeftOutReason
 
 if TYPE_CHECKING:
@@ -57,10 +58,12 @@ def _outcome(
     results = connection.execute(
         "SELECT type, path, bytes FROM result WHERE file_id = ? AND state = 'done'", (file,)
     ).fetchall()
+    places = {download_type: decode_place(path) for download_type, path, _ in results}
     return FileOutcome(
-        source=Path(decode_path(source)),
+        source=decode_place(source),
         state=state,
-        paths={download_type: Path(decode_path(path)) for download_type, path, _ in results},
+        paths={kind: place for kind, place in places.items() if isinstance(place, Path)},
+        urls={kind: str(place) for kind, place in places.items() if isinstance(place, StoreUrl)},
         api_project_id=project,
         generation_id=generation,
         idempotency_key=key,
@@ -109,7 +112,7 @@ def left_out_counts(connection: sqlite3.Connection) -> LeftOutCounts:
     for path, reason in connection.execute(
         "SELECT path, reason FROM left_out WHERE run_id IS NULL"
     ):
-        found.count(LeftOut(path=Path(decode_path(path)), reason=reason))
+        found.count(LeftOut(path=decode_place(path), reason=reason))
     return found
 
 
@@ -123,8 +126,7 @@ def left_out_after(
         (last, max_count),
     ).fetchall()
     return [
-        (number, LeftOut(path=Path(decode_path(path)), reason=reason))
-        for number, path, reason in rows
+        (number, LeftOut(path=decode_place(path), reason=reason)) for number, path, reason in rows
     ]
 
 
@@ -313,7 +315,7 @@ def _row(values: tuple[object, ...]) -> Row:
     row = dict(zip(COLUMNS, values, strict=True))
     for name in _PATHS:
         value = row[name]
-        row[name] = str(Path(decode_path(value))) if isinstance(value, (str, bytes)) else None
+        row[name] = str(decode_place(value)) if isinstance(value, (str, bytes)) else None
     return row
 
 

@@ -7,16 +7,18 @@ import os
 import sqlite3
 from collections.abc import Collection
 from contextlib import aclosing
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from attrs import define, evolve, frozen
 
 from diffio_async._storage.threads import TrackedExecutor, iterate
+from diffio_async._store_url import Place, place_of
 from diffio_async.batch.journal import unlock_listing
 from diffio_async.batch.naming import Naming, is_known_result
 from diffio_async.batch.request import JobSettings, load_settings
-from diffio_async.batch.schema import decode_path, encode_path
+from diffio_async.batch.schema import decode_path, decode_place, encode_path
+from diffio_async.batch.source_versions import with_versions
 from diffio_async.batch.sources import check_videos_possible
 from diffio_async.errors import ConfigurationError, InvalidSource
 from diffio_async.models.batches import DEFAULT_NAME, BatchItem, LeftOut
@@ -24,8 +26,9 @@ from diffio_async.models.batches import DEFAULT_NAME, BatchItem, LeftOut
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
+    from diffio_async.batch.found_source import FoundSource
     from diffio_async.batch.journal import Journal
-    from diffio_async.batch.sources import FoundSource, Scan
+    from diffio_async.batch.sources import Scan
     from diffio_async.types import SourceName, Sources
 
 
@@ -113,7 +116,7 @@ class CollisionCheck:
         """Whether the template gives every result its own path, and none that of a recording."""
         naming = evolve(self.naming, template=template)
         sources = {
-            naming.path_key(Path(decode_path(source)), download_type)
+            naming.path_key(decode_place(source), download_type)
             for (source,) in self.connection.execute("SELECT source FROM file")
             for download_type in ("audio", *self.download_types)
         }
@@ -132,7 +135,7 @@ class CollisionCheck:
             "SELECT file.source, seen.below, seen.named FROM temp.seen"
             " JOIN file ON file.id = seen.file"
         ):
-            parent = Path(decode_path(source)).parent.name
+            parent = decode_place(source).parent.name
             for download_type in self.download_types:
                 path = naming.result(
                     PurePath(decode_path(below)), download_type, named, parent=parent
@@ -144,7 +147,7 @@ class CollisionCheck:
 _CHUNK = 500
 
 #: A source, its settings, and the path of each result.
-_Row = tuple["FoundSource", JobSettings, list[tuple[str, Path]]]
+_Row = tuple["FoundSource", JobSettings, list[tuple[str, Place]]]
 
 
 @define
@@ -171,9 +174,10 @@ class Listing:
                     found = itertools.chain.from_iterable(map(self.scan.expand, names))
                     more = True
                     while more:
-                        chunk = await threads.run(self._rows, found)
+                        chunk = await threads.run(list, itertools.islice(found, _CHUNK))
                         more = len(chunk) == _CHUNK
-                        rows += chunk
+                        chunk = await with_versions(chunk)
+                        rows += await threads.run(self._rows, chunk)
                         if len(rows) >= _CHUNK:
                             await journal.write(self._write, journal.run_id, rows)
                             rows = []
@@ -181,13 +185,13 @@ class Listing:
             await threads.drain()
         await journal.write(self._publish, journal.run_id, rows)
 
-    def _rows(self, found: Iterator[FoundSource | LeftOut]) -> list[_Row | LeftOut]:
-        """Return the next sources with their settings and results; blocks."""
+    def _rows(self, found: list[FoundSource | LeftOut]) -> list[_Row | LeftOut]:
+        """Return sources with their settings and results; blocks."""
         return [
             each
             if isinstance(each, LeftOut)
             else (self._with_problem(each), self._settings(each), self._results(each))
-            for each in itertools.islice(found, _CHUNK)
+            for each in found
         ]
 
     def _with_problem(self, found: FoundSource) -> FoundSource:
@@ -212,9 +216,9 @@ class Listing:
         except ConfigurationError as failure:
             raise ConfigurationError(f"{found.where or repr(found.path)}: {failure}") from failure
 
-    def _results(self, found: FoundSource) -> list[tuple[str, Path]]:
+    def _results(self, found: FoundSource) -> list[tuple[str, Place]]:
         named = found.item.to if found.item is not None else None
-        parent = Path(found.path).parent.name
+        parent = place_of(found.path).parent.name
         try:
             return [
                 (
@@ -233,11 +237,11 @@ class Listing:
     ) -> None:
         for row in rows:
             if isinstance(row, LeftOut):
-                _leave_out(connection, run_id, row.path, row.reason)
+                _leave_out(connection, run_id, str(row.path), row.reason)
                 continue
             found, settings, results = row
             if is_known_result(connection, self.naming, found.path):
-                _leave_out(connection, run_id, Path(found.path), "result")
+                _leave_out(connection, run_id, found.path, "result")
                 continue
             file_id = _upsert_file(connection, run_id, found, settings)
             named = found.item.to if found.item is not None else None
@@ -245,13 +249,13 @@ class Listing:
                 "INSERT OR IGNORE INTO temp.seen VALUES (?, ?, ?)",
                 (file_id, encode_path(str(found.below)), named),
             ).rowcount:
-                _leave_out(connection, run_id, Path(found.path), "duplicate")
+                _leave_out(connection, run_id, found.path, "duplicate")
                 continue
             for download_type, path in results:
                 self._result(connection, file_id, download_type, path)
 
     def _result(
-        self, connection: sqlite3.Connection, file_id: int, download_type: str, path: Path
+        self, connection: sqlite3.Connection, file_id: int, download_type: str, path: Place
     ) -> None:
         path_key = encode_path(self.naming.path_key(path, download_type))
         written = connection.execute(
@@ -302,10 +306,10 @@ def _create_temp_tables(connection: sqlite3.Connection) -> None:
     connection.execute("DELETE FROM temp.collision")
 
 
-def _leave_out(connection: sqlite3.Connection, run_id: int, path: Path, reason: str) -> None:
+def _leave_out(connection: sqlite3.Connection, run_id: int, path: str, reason: str) -> None:
     connection.execute(
         "INSERT INTO left_out (path, reason, run_id) VALUES (?, ?, ?)",
-        (encode_path(str(path)), reason, run_id),
+        (encode_path(path), reason, run_id),
     )
 
 
@@ -315,22 +319,23 @@ def _upsert_file(
     """Return the id of the file's row, inserted as a draft if missing."""
     key = (encode_path(found.path), settings.model, settings.text)
     cursor = connection.execute(
-        "INSERT INTO file (source, model, settings, size, mtime_ns, error, state, run_id)"
-        " VALUES (?, ?, ?, ?, ?, ?, 'draft', ?) ON CONFLICT DO NOTHING",
-        (*key, found.size, found.mtime_ns, found.problem, run_id),
+        "INSERT INTO file (source, model, settings, size, mtime_ns, version, error, state, run_id)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, 'draft', ?) ON CONFLICT DO NOTHING",
+        (*key, found.size, found.mtime_ns, found.version, found.problem, run_id),
     )
     if cursor.rowcount and cursor.lastrowid is not None:
         return cursor.lastrowid
-    file_id, size, mtime_ns, state = connection.execute(
-        "SELECT id, size, mtime_ns, state FROM file"
+    file_id, state, *known = connection.execute(
+        "SELECT id, state, size, mtime_ns, version FROM file"
         " WHERE source = ? AND model = ? AND settings = ?",
         key,
     ).fetchone()
-    if found.problem is None and (size, mtime_ns) != (found.size, found.mtime_ns):
+    current = [found.size, found.mtime_ns, found.version]
+    if found.problem is None and known != current:
         # The file has changed; its digest decides later whether it is restored again.
         connection.execute(
-            "UPDATE file SET size = ?, mtime_ns = ? WHERE id = ?",
-            (found.size, found.mtime_ns, file_id),
+            "UPDATE file SET size = ?, mtime_ns = ?, version = ? WHERE id = ?",
+            (*current, file_id),
         )
         if state in {"joined", "done", "failed", "skipped"}:
             connection.execute(
@@ -338,8 +343,7 @@ def _upsert_file(
                 " WHERE id = ?",
                 (file_id,),
             )
-    known: int = file_id
-    return known
+    return int(file_id)
 
 
 async def _groups(sources: Sources) -> AsyncGenerator[Collection[SourceName], None]:

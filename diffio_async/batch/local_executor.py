@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, cast
 from attrs import define
 
 from diffio_async._storage.threads import TrackedExecutor
+from diffio_async._store_url import StoreUrl, is_store_url, place_of
 from diffio_async._uploads.open_source import open_source
 from diffio_async.batch.executor import ResultsExist
 from diffio_async.batch.result_folder import keeps_all_results, kept_size, prepare_result
+from diffio_async.batch.result_objects import keeps_all_objects, kept_object_size
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -47,36 +49,60 @@ class LocalExecutor:
         self, order: ResultOrder, on_progress: Callback[DownloadProgress] | None
     ) -> int:
         """See `Executor`."""
-        if order.on_conflict == "skip":
+        root = place_of(order.root)
+        size = None
+        if isinstance(root, StoreUrl):
+            size = await kept_object_size(order, root)
+        elif order.on_conflict == "skip":
             size = await TrackedExecutor().run(kept_size, order)
-            if size is not None:
-                return size
+        if size is not None:
+            return size
+        is_local = not isinstance(root, StoreUrl)
         downloaded = await self.generations._download(  # noqa: SLF001
             order.generation,
             order.project,
             order.path,
             cast("DownloadType", order.download_type),
             on_conflict="overwrite" if order.owned or order.on_conflict == "overwrite" else "error",
-            resume=True,
+            resume=is_local,
             on_progress=on_progress,
             options=self.plan.options,
-            before_open=partial(prepare_result, order),
+            before_open=partial(prepare_result, order) if is_local else None,
         )
         return downloaded.size
 
 
 @contextlib.asynccontextmanager
 async def open_recording(order: RecordingOrder) -> AsyncIterator[Source]:
-    """Open a recording that lies on a disk of this machine; see `Executor.open_recording`."""
+    """Open a recording; see `Executor.open_recording`."""
 
-    def check_results() -> None:
+    def check_files() -> None:
         if keeps_all_results(order):
             raise ResultsExist
 
+    is_local = not is_store_url(order.root)
+    if not is_local:
+        await check_results(order)
     async with open_source(
-        order.path, max_bytes=order.max_bytes, before_open=check_results
+        order.path, max_bytes=order.max_bytes, before_open=check_files if is_local else None
     ) as source:
         yield source
+
+
+async def check_results(order: RecordingOrder) -> None:
+    """Check that the results of a recording can be stored.
+
+    Raises:
+        InvalidTarget: The path of a result is used by another file, or is not writable.
+        ResultsExist: Nothing is to be done.
+    """
+    root = place_of(order.root)
+    if isinstance(root, StoreUrl):
+        keeps_all = await keeps_all_objects(order, root)
+    else:
+        keeps_all = await TrackedExecutor().run(keeps_all_results, order)
+    if keeps_all:
+        raise ResultsExist
 
 
 @define(eq=False)

@@ -19,8 +19,15 @@ from diffio_async import _system
 from diffio_async._protocol.media_types import VIDEO_ENDINGS
 from diffio_async._storage.files import split_name, truncate_name
 from diffio_async._storage.system_errors import shortage_of
+from diffio_async._store_url import Place, StoreUrl, place_of
 from diffio_async._validators import is_encodable, local_path
-from diffio_async.batch.schema import DEFAULT_JOURNAL, SCHEMA, decode_path, encode_path
+from diffio_async.batch.schema import (
+    DEFAULT_JOURNAL,
+    SCHEMA,
+    decode_path,
+    decode_place,
+    encode_path,
+)
 from diffio_async.errors import ConfigurationError
 from diffio_async.models.batches import DEFAULT_NAME
 
@@ -42,7 +49,7 @@ class Naming:
     """
 
     template: str
-    root: Path
+    root: Place
     case_insensitive: bool = False
 
     def check(self) -> None:
@@ -80,8 +87,8 @@ class Naming:
 
     def result(
         self, below: PurePath, download_type: str, named: str | None = None, *, parent: str = ""
-    ) -> Path:
-        """Return the result's path for a source that lies `below` its root.
+    ) -> Place:
+        """Return the result's place for a source that lies `below` its root.
 
         Args:
             below: The source's path relative to the folder that the user named.
@@ -124,12 +131,14 @@ class Naming:
                 return PurePath(*parts)
             stem, name = stem[:-1], name[:-1]
 
-    def _inside(self, text: str, what: str) -> Path:
-        """Return the path `text` below the root.
+    def _inside(self, text: str, what: str) -> Place:
+        """Return the place `text` below the root.
 
         Raises:
             ConfigurationError: It leads out of the root, or is a reserved name.
         """
+        if isinstance(self.root, StoreUrl):
+            return self.root / PurePath(text).as_posix()
         path = self.root / text
         parts = re.split(f"[{re.escape(_system.PATH_SEPARATORS)}]", text)
         inside = os.path.normpath(path).startswith(os.path.join(self.root, ""))  # noqa: PTH118
@@ -140,10 +149,12 @@ class Naming:
             raise ConfigurationError(f"no file can have the name of the result of {what}")
         return path
 
-    def path_key(self, path: Path, download_type: str) -> str:
+    def path_key(self, path: Place, download_type: str) -> str:
         """Return the key that is unique per result: the path, as the disk compares paths."""
-        # The suffix of a video is known only when it is complete.
-        text = f"{path.with_suffix('')}.*" if download_type == "video" else str(path)
+        text = str(path)
+        if download_type == "video":
+            # The suffix of a video is known only when it is complete.
+            text = f"{text.removesuffix(path.suffix)}.*"
         return fold_name(text) if self.case_insensitive else text
 
     @cached_property
@@ -305,13 +316,14 @@ class EarlierBatch:
 
 
 def is_known_result(connection: sqlite3.Connection, naming: Naming, path: str) -> bool:
-    """Whether the journal's batch wrote a file."""
-    key = naming.path_key(Path(path), "audio")
+    """Whether the journal's batch wrote a file or an object."""
+    place = place_of(path)
+    key = naming.path_key(place, "audio")
     rows = connection.execute(
         "SELECT path FROM result WHERE owned AND path_key IN (?, ?)",
-        (encode_path(key), encode_path(naming.path_key(Path(path), "video"))),
+        (encode_path(key), encode_path(naming.path_key(place, "video"))),
     ).fetchall()
-    return any(naming.path_key(Path(os.fsdecode(found)), "audio") == key for (found,) in rows)
+    return any(naming.path_key(decode_place(found), "audio") == key for (found,) in rows)
 
 
 def _open_journal(path: Path) -> tuple[sqlite3.Connection | None, str]:

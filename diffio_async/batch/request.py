@@ -15,6 +15,7 @@ from diffio_async._protocol.endpoints import (
     create_project,
     normalize_download_type,
 )
+from diffio_async._store_url import Place, StoreUrl, location_of
 from diffio_async._validators import (
     displayed,
     int_between,
@@ -93,7 +94,7 @@ def idempotency_key_for(salt: str, digest: str, model: str, settings: str, attem
 
 @frozen(kw_only=True)
 class JournalIdentity(JobSettings):
-    """Settings that all runs of a journal share; `to` is the absolute folder of the results."""
+    """Settings that all runs of a journal share; `to` is the folder of the results."""
 
     to: str
     name: str
@@ -156,7 +157,7 @@ class Plan(RunOptions):
         unbilled: Whether the service bills nothing (the sandbox).
     """
 
-    root: Path
+    root: Place
     max_upload_bytes: int = field(default=fields(ClientOptions).max_upload_bytes.default)
     options: RequestOptions = field(factory=RequestOptions)
     unbilled: bool = False
@@ -207,10 +208,9 @@ class BatchRequest:
         Raises:
             ConfigurationError: A path, the model, a setting or a download type is invalid.
         """
-        folder = absolute(local_path(to, "the folder of the results"))
-        path = folder / DEFAULT_JOURNAL
-        if journal is not None:
-            path = Path(local_path(journal, "the journal"))
+        location = location_of(to, "the folder of the results")
+        folder: Place = location.as_folder if isinstance(location, StoreUrl) else absolute(location)
+        path = _journal_path(folder, journal)
         settings = JobSettings.validated(model, sampling, generation_params)
         types = [
             normalize_download_type(each) for each in several(download_types, "download_types")
@@ -254,6 +254,22 @@ class BatchRequest:
             _check_salt(self.salt)
         create_project(file_name="-", content_type="", content_length=0, params=plan.project_params)
         validate_wait(None, plan.timeout)
+
+
+def _journal_path(folder: Place, journal: str | os.PathLike[str] | None) -> Path:
+    """Return the path of the journal.
+
+    Raises:
+        ConfigurationError: It is a URL, or is not given and the results go to a URL.
+    """
+    if journal is not None:
+        return Path(local_path(journal, "the journal"))
+    if isinstance(folder, StoreUrl):
+        raise ConfigurationError(
+            f"the results go to {folder}, and the journal must be a file of this machine, by "
+            "which the batch resumes: name it with journal='batch.sqlite' (--journal FILE)"
+        )
+    return folder / DEFAULT_JOURNAL
 
 
 def _check_salt(salt: object) -> None:

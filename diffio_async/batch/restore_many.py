@@ -13,6 +13,8 @@ from diffio_async._reporting import call_progress_callback, concerning_many, log
 from diffio_async._storage.files import make_folder
 from diffio_async._storage.system_errors import reason_of, shortage_of
 from diffio_async._storage.threads import TrackedExecutor, wait_uncancelled
+from diffio_async._store_url import StoreUrl
+from diffio_async._stores.writing import check_writable
 from diffio_async.batch.context import RunContext
 from diffio_async.batch.failures import CongestionControl
 from diffio_async.batch.file_queries import requeue_failed
@@ -34,7 +36,13 @@ from diffio_async.batch.naming import Naming, ResultDetector, is_case_insensitiv
 from diffio_async.batch.restart import restart_marked
 from diffio_async.batch.scheduler import BatchRun
 from diffio_async.batch.sources import Scan
-from diffio_async.errors import BatchStopped, ConfigurationError, DatabaseError, DiffioError
+from diffio_async.errors import (
+    BatchStopped,
+    ConfigurationError,
+    DatabaseError,
+    DiffioError,
+    InvalidTarget,
+)
 from diffio_async.models.batches import BatchProgress, FileOutcome, LeftOut
 from diffio_async.options import resolve_options
 
@@ -115,12 +123,15 @@ async def _close(journal: Journal) -> None:
 
 async def _open_journal(request: BatchRequest) -> Journal:
     root = request.plan.root
-    try:
-        await TrackedExecutor().run(make_folder, root)
-    except (OSError, ValueError) as failure:
-        raise ConfigurationError(
-            f"the folder {str(root)!r} cannot be created: {reason_of(failure)}"
-        ) from failure
+    if isinstance(root, StoreUrl):
+        await _check_store(root)
+    else:
+        try:
+            await TrackedExecutor().run(make_folder, root)
+        except (OSError, ValueError) as failure:
+            raise ConfigurationError(
+                f"the folder {str(root)!r} cannot be created: {reason_of(failure)}"
+            ) from failure
     journal = await Journal.open(request.journal)
     try:
         await journal.register(request)
@@ -130,18 +141,28 @@ async def _open_journal(request: BatchRequest) -> Journal:
     return journal
 
 
+async def _check_store(root: StoreUrl) -> None:
+    """Check that results can be written, before anything is listed or sent."""
+    try:
+        await check_writable(root)
+    except InvalidTarget as failure:
+        raise ConfigurationError(str(failure)) from failure
+
+
 async def list_sources(request: BatchRequest, journal: Journal) -> None:
     """List the sources in the journal, and requeue what failed or is marked."""
     if request.sources is not None:
         root, identity = request.plan.root, request.identity
         await journal.acquire_listing_lock()
-        folded = await TrackedExecutor().run(is_case_insensitive, root)
+        folded = not isinstance(root, StoreUrl) and await TrackedExecutor().run(
+            is_case_insensitive, root
+        )
         naming = Naming(identity.name, root, folded)
         scan = Scan(
             recursive=request.recursive,
             suffixes=request.suffixes,
             is_result=ResultDetector(naming, request.suffixes).is_result,
-            excluded_dir=root,
+            root=root,
             journal=request.journal,
         )
         await Listing(scan, naming, identity, request.download_types).run(request.sources, journal)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import define
 
 from diffio_async._protocol.api_errors import check_has_picture
 from diffio_async._storage.files import suffix_of, truncate_name
+from diffio_async._store_url import place_of
 from diffio_async.batch import file_queries, job_queries
 from diffio_async.batch.context import MAX_ATTEMPTS
 from diffio_async.batch.executor import ResultOrder
@@ -219,7 +219,7 @@ class ResultDownloader:
 
     async def _path(self) -> str:
         """Return the path; the service chooses the suffix of a video."""
-        download, path = self.job, Path(self.job.path)
+        download, path = self.job, place_of(self.job.path)
         if download.download_type == "video":
             link = await self._video_link()
             # Only the suffix of the server's file name is used: the path must not depend on it.

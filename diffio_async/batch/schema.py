@@ -5,8 +5,8 @@ billed for it, however many files have that content. A `result` is one download 
 The view `report` has a row for each result.
 
 Times are seconds since 1970. `run_at` and `lease_expires_at` are on the monotonic clock of
-`_storage.sqlite_open`. Paths are text, or bytes where they are not valid Unicode. A row with a
-`run_id` is leased by that run until the run releases it or is found dead.
+`_storage.sqlite_open`. Paths are text, or bytes where they are not valid Unicode; objects are URLs.
+A row with a `run_id` is leased by that run until the run releases it or is found dead.
 
 - `file.state`: `draft` (its listing is not finished), `listed` (queued), `joined` (assigned to its
   job), `done`, `failed`, `skipped`. `end_seq` numbers the files in the order in which they ended.
@@ -34,6 +34,7 @@ from attrs import evolve, field, fields, frozen
 
 from diffio_async._storage.sqlite_open import Schema
 from diffio_async._storage.system_errors import reason_of
+from diffio_async._store_url import Place, place_of
 from diffio_async.errors import ConfigurationError, InvalidTarget
 
 if TYPE_CHECKING:
@@ -167,11 +168,14 @@ _SECOND = (
     "CREATE INDEX left_out_draft ON left_out (run_id) WHERE run_id IS NOT NULL",
 )
 
+#: The version of an object; NULL for a file, whose size and modification time identify it.
+_THIRD = ("ALTER TABLE file ADD COLUMN version TEXT",)
+
 #: "DFba" in ASCII marks the file as owned.
 SCHEMA = Schema(
     label="batch journal",
     application_id=0x44466261,
-    migrations=(_FIRST, _SECOND),
+    migrations=(_FIRST, _SECOND, _THIRD),
     # The system clock may have been set back: no delay becomes longer than it was.
     after_restart=tuple(
         f"UPDATE {table} SET run_at = min(run_at, steady_now()) WHERE run_at < {FAR_FUTURE}"  # noqa: S608
@@ -214,6 +218,11 @@ def absolute(path: str | os.PathLike[str]) -> Path:
 def decode_path(value: str | bytes) -> str:
     """Return a stored path as text."""
     return os.fsdecode(value)
+
+
+def decode_place(value: str | bytes) -> Place:
+    """Return a stored path or URL."""
+    return place_of(decode_path(value))
 
 
 def check_inside(root: Path, path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, TextIO
 
 from diffio_async._storage.system_errors import reason_of, shortage_of
+from diffio_async._store_url import StoreUrl, location_of
 from diffio_async._validators import local_path
 from diffio_async.errors import ConfigurationError
 from diffio_async.models.batches import BatchItem
@@ -76,7 +77,7 @@ def _expand(
             # Match `**` again in each sub-folder, and the next part in this folder.
             deeper = [(name, at) for name, is_folder in entries if is_folder and name[:1] != "."]
         else:
-            named = [each for each in entries if _fits(each[0], part)]
+            named = [each for each in entries if fits(each[0], part)]
             for name, is_folder in named if last else ():
                 del is_folder
                 yield os.path.join(folder, name), None  # noqa: PTH118
@@ -100,7 +101,8 @@ def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _fits(name: str, part: str) -> bool:
+def fits(name: str, part: str) -> bool:
+    """Return whether a name matches one part of a pattern."""
     return (part.startswith(".") or not name.startswith(".")) and fnmatch.fnmatch(name, part)
 
 
@@ -206,14 +208,33 @@ def _item(where: str, row: Mapping[str, object], folder: Path) -> BatchItem:
             raise ConfigurationError(f"{where}: {name} must be {type_name}, not {shown}")
     if not row.get("source"):
         raise ConfigurationError(f"{where}: the source is missing")
-    for name in ("source", "to"):
-        local_path(str(row.get(name) or ""), f"{where}: {name}")
+    source = location_of(str(row["source"]), f"{where}: source")
+    if isinstance(source, StoreUrl):
+        check_source_url(source, f"{where}: source")
+    local_path(str(row.get("to") or ""), f"{where}: to")
     texts = {name: str(row[name]) if name in row else None for name in ("to", "model")}
     maps = {name: row.get(name) for name in ("sampling", "params")}
     return BatchItem(
-        source=folder / str(row["source"]),
+        source=str(source) if isinstance(source, StoreUrl) else folder / source,
         to=texts["to"],
         model=texts["model"],
         sampling=maps["sampling"] if isinstance(maps["sampling"], dict) else None,
         params=maps["params"] if isinstance(maps["params"], dict) else None,
     )
+
+
+def check_source_url(url: StoreUrl, what: str) -> None:
+    """Check that a batch can keep the address of a source in its journal.
+
+    Raises:
+        ConfigurationError: It has a query, which may be a signature, or is a manifest.
+    """
+    if url.query:
+        raise ConfigurationError(
+            f"{what}, {url}, has a query, which may be a credential and is not kept in a journal: "
+            "name the bucket with s3://, or restore it alone with 'restore'"
+        )
+    if is_manifest(url.name):
+        raise ConfigurationError(
+            f"{what}, {url}, is a manifest in a store: download it first, and name the local file"
+        )

@@ -21,11 +21,19 @@ from diffio_async._protocol.media_types import (
     is_recording,
 )
 from diffio_async._storage.system_errors import reason_of, shortage_of
-from diffio_async._validators import local_path
+from diffio_async._store_url import Place, StoreUrl, location_of
+from diffio_async.batch.found_source import FoundSource
 from diffio_async.batch.journal_queries import LeftOutCounts
 from diffio_async.batch.naming import EarlierBatch
 from diffio_async.batch.schema import DEFAULT_JOURNAL, absolute
-from diffio_async.batch.selection import expand_glob, glob_base, is_manifest, read_manifest
+from diffio_async.batch.selection import (
+    check_source_url,
+    expand_glob,
+    glob_base,
+    is_manifest,
+    read_manifest,
+)
+from diffio_async.batch.store_sources import StoreScan, names_several
 from diffio_async.errors import ConfigurationError
 from diffio_async.models.batches import BatchItem, LeftOut, LeftOutReason
 
@@ -40,26 +48,6 @@ RECORDINGS = RECORDING_ENDINGS
 
 
 @frozen(kw_only=True)
-class FoundSource:
-    """A recording that a source matches.
-
-    Attributes:
-        below: The path relative to the folder that the user named; results keep it.
-        size: Bytes.
-        where: The location in a manifest ("files.csv, line 7"), "" for other sources.
-        problem: Why it cannot be restored, None if nothing is known.
-    """
-
-    path: str
-    below: PurePath
-    size: int = 0
-    mtime_ns: int = 0
-    item: BatchItem | None = None
-    where: str = ""
-    problem: str | None = None
-
-
-@frozen(kw_only=True)
 class Scan:
     """Options for reading folders.
 
@@ -67,14 +55,14 @@ class Scan:
         recursive: Whether sub-folders are read too.
         suffixes: The suffixes of recordings, in lower case; None for every file.
         is_result: Returns whether the file at a path is a result.
-        excluded_dir: The folder of the results, which is not entered from a parent folder.
+        root: The folder of the results, which is not entered from a parent folder.
         journal: The batch's journal, whose files are ignored.
     """
 
     recursive: bool
     suffixes: frozenset[str] | None
     is_result: Callable[[str], bool]
-    excluded_dir: Path
+    root: Place
     journal: Path
 
     def expand(self, source: SourceName) -> Iterator[FoundSource | LeftOut]:
@@ -86,6 +74,10 @@ class Scan:
             ConfigurationError: The source matches nothing, or a manifest is invalid.
         """
         path = _path_of(source)
+        if isinstance(path, StoreUrl):
+            item = source if isinstance(source, BatchItem) else None
+            yield from self._object(path, item)
+            return
         if isinstance(source, BatchItem):
             yield self._file(path, item=source)
             return
@@ -99,6 +91,16 @@ class Scan:
         else:
             yield self._file(path)
             return
+        yield from self._unless_empty(found, path)
+
+    def _unless_empty(
+        self, found: Iterator[FoundSource | LeftOut], path: str
+    ) -> Iterator[FoundSource | LeftOut]:
+        """Yield what was found.
+
+        Raises:
+            ConfigurationError: No recording is among it.
+        """
         is_empty = True
         left_out = LeftOutCounts()
         for each in found:
@@ -109,6 +111,14 @@ class Scan:
             yield each
         if is_empty:
             raise ConfigurationError(self._no_match_message(path, left_out))
+
+    def _object(self, url: StoreUrl, item: BatchItem | None) -> Iterator[FoundSource | LeftOut]:
+        """Yield an object, whose version is looked up later, or those of a folder or pattern."""
+        if item is None and names_several(url):
+            scan = StoreScan(self.root, self.recursive, self.suffixes)
+            yield from self._unless_empty(scan.expand(url), str(url))
+        else:
+            yield _named_object(url, item)
 
     def _no_match_message(self, path: str, left_out: LeftOutCounts) -> str:
         more = f"; left out: {left_out.describe()}" if left_out.reasons else ""
@@ -126,7 +136,11 @@ class Scan:
 
     def _manifest(self, path: str) -> Iterator[FoundSource]:
         for where, item in read_manifest(path):
-            yield self._file(os.fsdecode(item.source), item=item, where=where)
+            location = location_of(item.source, f"{where}: source")
+            if isinstance(location, StoreUrl):
+                yield _named_object(location, item, where)
+            else:
+                yield self._file(location, item=item, where=where)
 
     def _glob(self, pattern: str) -> Iterator[FoundSource | LeftOut]:
         if "\0" in pattern:
@@ -173,10 +187,13 @@ class Scan:
                     elif not self._is_internal(entry):
                         yield LeftOut(path=absolute(entry.path), reason=reason)
                 for name in sorted(folders, reverse=True):
-                    if self.recursive and not _same(folder / name, self.excluded_dir):
+                    if self.recursive and not self._is_root(folder / name):
                         waiting.append((folder / name, below / name))
                     else:
                         yield LeftOut(path=absolute(folder / name), reason="folder")
+
+    def _is_root(self, folder: Path) -> bool:
+        return not isinstance(self.root, StoreUrl) and _same(folder, self.root)
 
     def _exclusion_reason(
         self, entry: os.DirEntry[str], batches: list[EarlierBatch]
@@ -235,6 +252,10 @@ class Scan:
         )
 
 
+def _named_object(url: StoreUrl, item: BatchItem | None, where: str = "") -> FoundSource:
+    return FoundSource(path=str(url), below=PurePath(url.name or "_"), item=item, where=where)
+
+
 def check_sources(sources: Sources | None) -> None:
     """Check the types of the sources, if all of them are known already.
 
@@ -253,17 +274,24 @@ def check_sources(sources: Sources | None) -> None:
         )
 
 
-def _path_of(source: object) -> str:
+def _path_of(source: object) -> str | StoreUrl:
     if isinstance(source, BatchItem):
-        return local_path(source.source, "a source")
+        return _checked_location(source.source)
     if not isinstance(source, (str, bytes, os.PathLike)):
         raise ConfigurationError(
             f"a source must be a path or a BatchItem, not {type(source).__name__}"
         )
-    path = local_path(os.fsdecode(source), "a source")
+    path = _checked_location(os.fsdecode(source))
     if not path:
         raise ConfigurationError("a path is empty: name a file or a folder")
     return path
+
+
+def _checked_location(source: str | os.PathLike[str]) -> str | StoreUrl:
+    location = location_of(source, "a source")
+    if isinstance(location, StoreUrl):
+        check_source_url(location, "a source")
+    return location
 
 
 def _relative_path(path: str, base: str) -> PurePath:

@@ -13,16 +13,13 @@ from attrs import frozen
 from diffio_async._polling.waits import TranscriptWait
 from diffio_async._protocol.api_errors import check_has_picture
 from diffio_async._storage.files import suffix_of, truncate_name
-from diffio_async._stores.url import StoreUrl
+from diffio_async._store_url import Place, StoreUrl
 from diffio_async.cli import FAILED, OK
 from diffio_async.cli.client import RequestWatch, check_environment, check_generation, open_client
 from diffio_async.cli.command import mark_interruption_reported
 from diffio_async.cli.files import (
-    Place,
     ResultOptions,
     copy_to_stdout,
-    parent_of,
-    place_in,
     temporary_result,
 )
 from diffio_async.cli.reporting import Failed, Interrupted, ResumeCommand, Subject, Succeeded
@@ -52,7 +49,7 @@ class DownloadRequest(ResultOptions):
         if not self.generation_id or not self.api_project_id:
             raise ConfigurationError("name the generation and its --project: an id is empty")
         file = self.named_file()
-        self.check_output(self.output if file is None else str(parent_of(file)))
+        self.check_output(self.output if file is None else str(file.parent))
         check_environment()
 
     async def target(self, file_name: str | None) -> Place:
@@ -66,7 +63,7 @@ class DownloadRequest(ResultOptions):
             name = _safe_name(file_name or result_name(self.generation_id, self.download_type))
             suffix = suffix_of(name)
             name = truncate_name(name.removesuffix(suffix) or "restored", suffix)
-            file = place_in(self.output_url or Path(self.output or ""), name)
+            file = (self.output_url or Path(self.output or "")) / name
             await self.check_result(file)
         return file
 

@@ -8,7 +8,7 @@ import stat
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
@@ -17,7 +17,7 @@ from diffio_async._downloads.sinks import check_target
 from diffio_async._protocol.media_types import HEAD, ending_by_content
 from diffio_async._storage.system_errors import reason_of
 from diffio_async._storage.threads import DedicatedThread, TrackedExecutor
-from diffio_async._stores.url import StoreUrl, location_of
+from diffio_async._store_url import Place, StoreUrl, location_of
 from diffio_async._stores.writing import check_object
 from diffio_async._uploads.open_source import open_source
 from diffio_async._uploads.source import Source
@@ -37,20 +37,6 @@ DASH = "-"
 STDIN_NAME = "stdin"
 #: Seconds to wait for a pending write when the command ends: its reader may not be reading.
 _GRACE_SECONDS = 0.2
-
-
-#: A file, or the object of a store.
-Place: TypeAlias = Path | StoreUrl
-
-
-def place_in(folder: Place, name: str) -> Place:
-    """Return the place of a name in a folder."""
-    return folder.child(name) if isinstance(folder, StoreUrl) else folder / name
-
-
-def parent_of(place: Place) -> Place:
-    """Return the folder of a place."""
-    return place.folder if isinstance(place, StoreUrl) else place.parent
 
 
 @frozen(kw_only=True)

@@ -16,7 +16,7 @@ from attrs import evolve, frozen
 from diffio_async._protocol.endpoints import generation_path
 from diffio_async._storage.system_errors import shortage_of
 from diffio_async._storage.threads import TrackedExecutor
-from diffio_async._stores.url import StoreUrl, location_of
+from diffio_async._store_url import Place, StoreUrl, location_of
 from diffio_async._uploads.open_source import check_object_source, open_source
 from diffio_async.cli import FAILED, OK
 from diffio_async.cli.client import check_environment, open_client
@@ -24,13 +24,10 @@ from diffio_async.cli.command import console, mark_interruption_reported
 from diffio_async.cli.files import (
     DASH,
     STDIN_NAME,
-    Place,
     ResultOptions,
     StdinRecording,
     check_stdin,
     copy_to_stdout,
-    parent_of,
-    place_in,
     read_stdin,
     temporary_result,
 )
@@ -83,7 +80,7 @@ class RestoreRequest(ResultOptions):
                 "-o - accepts the result of one recording: name one, or a folder with -o DIR"
             )
         named = self.named_file()
-        self.check_output(self.output if named is None else str(parent_of(named)))
+        self.check_output(self.output if named is None else str(named.parent))
         if named is not None and _real_place(str(named)) == _real_place(self.files[0]):
             raise ConfigurationError(
                 f"-o {named} is the recording itself: name another file, or a folder"
@@ -142,13 +139,13 @@ class RestoreRequest(ResultOptions):
     def folder(self, file: str) -> Place:
         """Return the folder of a file's result."""
         if self.output is None or self.to_stdout:
-            return Path() if file == DASH else parent_of(_place(file))
+            return Path() if file == DASH else _place(file).parent
         return self.output_url.as_folder if self.output_url else Path(self.output)
 
     def result(self, file: str, download_type: str) -> Place:
         """Return the place of a result. The service may choose another suffix for a video."""
         name = result_name(self.name_of(file), download_type)
-        return self.named_file() or place_in(self.folder(file), name)
+        return self.named_file() or self.folder(file) / name
 
     def resume_command(self, file: str, started: GenerationStarted) -> ResumeCommand | None:
         """Return how to resume a generation; None if it ends with the command's sandbox."""
@@ -156,9 +153,9 @@ class RestoreRequest(ResultOptions):
             return None
         # With -o -, the result is later downloaded to the current folder.
         named = self.named_file()
-        folder = Path() if self.to_stdout else parent_of(named) if named else self.folder(file)
+        folder = Path() if self.to_stdout else named.parent if named else self.folder(file)
         output: str | None = str(
-            named or place_in(folder, result_name(self.name_of(file), self.download_type))
+            named or folder / result_name(self.name_of(file), self.download_type)
         )
         if self.download_type == "video" and not named:
             # Only the folder is known; the service chooses the name.
@@ -169,7 +166,7 @@ class RestoreRequest(ResultOptions):
             idempotency_key=started.idempotency_key,
             download_type=self.download_type,
             output=output,
-            audio_output=str(place_in(folder, result_name(self.name_of(file), "audio"))),
+            audio_output=str(folder / result_name(self.name_of(file), "audio")),
         )
 
 

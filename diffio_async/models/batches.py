@@ -9,6 +9,7 @@ from typing import Literal
 
 from attrs import field, frozen
 
+from diffio_async._store_url import StoreUrl
 from diffio_async.models.generations import DownloadType
 from diffio_async.models.json_values import Plain, notebook_html
 
@@ -27,7 +28,7 @@ class BatchItem(Plain):
     """One recording of a batch with its own settings. A setting that is None is the batch's.
 
     Attributes:
-        source: The file.
+        source: The file, or the URL of an object as text.
         to: Name of the result below the folder of the batch, without its suffix.
         model: Model id.
         sampling: Settings of the model (`seed`, `preset`, …).
@@ -46,14 +47,14 @@ class LeftOut(Plain):
     """A name that the listing of a batch found, but that is not a recording to restore.
 
     Attributes:
-        path: The absolute path of the file or folder.
+        path: The absolute path of the file or folder, or the URL of an object.
         reason: `result` (of this or another batch), `hidden`, `ending` (not the suffix of a
             recording, or not its content: a TypeScript file), `link` (to a folder), `folder` (of
             the results, or a folder with `recursive=False`), `duplicate` (listed before), or
             `irregular` (a device, a pipe).
     """
 
-    path: Path
+    path: Path | StoreUrl
     reason: LeftOutReason
 
 
@@ -62,9 +63,10 @@ class FileOutcome(Plain):
     """How one file of a batch ended.
 
     Attributes:
-        source: The recording.
+        source: The recording, or its URL.
         state: `done`, `failed` or `skipped`.
-        paths: The existing results by type.
+        paths: The files of the results by type.
+        urls: The objects of the results by type, as text, if the batch writes to a store.
         api_project_id: Its project, if one was created.
         generation_id: Its generation, if one was started.
         idempotency_key: Idempotency key of the generation.
@@ -81,9 +83,10 @@ class FileOutcome(Plain):
         from_earlier_run: It ended before this run began.
     """
 
-    source: Path
+    source: Path | StoreUrl
     state: FileState
     paths: Mapping[DownloadType, Path] = field(factory=dict, hash=False)
+    urls: Mapping[DownloadType, str] = field(factory=dict, hash=False, kw_only=True)
     api_project_id: str | None = None
     generation_id: str | None = None
     idempotency_key: str | None = None

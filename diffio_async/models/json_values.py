@@ -13,6 +13,8 @@ from typing import TypeVar
 
 from attrs import AttrsInstance, field, fields, frozen, has, resolve_types
 
+from diffio_async._store_url import StoreUrl
+
 T = TypeVar("T")
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -121,6 +123,8 @@ def plain(value: object, camel_case: bool = False) -> object:
             return value if math.isfinite(value) else None
         case date():
             return value.isoformat()
+        case StoreUrl():
+            return str(value)
         case os.PathLike():
             return _encodable(os.fsdecode(value))
         case bytes() | bytearray() | memoryview():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from diffio_async._storage.sqlite_open import connect, translate_error
+from diffio_async._store_url import StoreUrl, is_store_url
 from diffio_async._text import shell_line
 from diffio_async.batch.job_queries import MIN_BILLED_SECONDS
 from diffio_async.batch.journal import (
@@ -19,7 +20,7 @@ from diffio_async.batch.journal import (
     recorded_service,
     relocate,
 )
-from diffio_async.batch.schema import SCHEMA, absolute, decode_path
+from diffio_async.batch.schema import SCHEMA, absolute, decode_path, decode_place
 from diffio_async.batch.snapshot import copy_journal, temporary_folder
 from diffio_async.errors import ConfigurationError, DatabaseError
 from diffio_async.report.listing import Listing, Problem, Recording, key_of
@@ -74,8 +75,13 @@ def _read(connection: sqlite3.Connection, journal: Path) -> Listing:
         raise ConfigurationError(
             f"the journal {str(journal)!r} does not list any file yet: start the batch first"
         )
+    if is_store_url(identity.to):
+        raise ConfigurationError(
+            f"the results of this batch are in {identity.to}, and a report reads local files: "
+            "download recordings and results into a folder, and make a report of the folder"
+        )
     bills = recorded_service(connection) != SANDBOX
-    sources = [Path(decode_path(row[1])) for row in rows]
+    sources = [decode_place(row[1]) for row in rows]
     recordings = []
     for row, where, name in zip(rows, sources, names_of(sources), strict=True):
         file, _, state, model, error, job_error, is_billed, generation, reserved, first = row
@@ -84,7 +90,7 @@ def _read(connection: sqlite3.Connection, journal: Path) -> Listing:
             Recording(
                 name=name,
                 source=str(where),
-                before=where,
+                before=where if isinstance(where, Path) else None,
                 after=results.media,
                 transcript=results.transcript,
                 state=_STATES.get(state, "waiting"),
@@ -103,8 +109,11 @@ def _read(connection: sqlite3.Connection, journal: Path) -> Listing:
     )
 
 
-def names_of(paths: Sequence[PurePath]) -> list[str]:
+def names_of(places: Sequence[PurePath | StoreUrl]) -> list[str]:
     """Return paths relative to their common folder, or whole if they are on several drives."""
+    paths = [each for each in places if isinstance(each, PurePath)]
+    if len(paths) < len(places):
+        return [*map(str, places)]
     folder = next(
         (each for each in paths[0].parents if all(path.is_relative_to(each) for path in paths)),
         None,

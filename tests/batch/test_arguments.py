@@ -48,7 +48,7 @@ async def test_an_impossible_source_leaves_no_folder_and_no_journal(tmp_path: Pa
     """It is found before anything is created."""
     source = recordings(tmp_path / "in", "a.wav")
     async with AsyncDiffio("key", base_url="http://localhost:9") as client:
-        for wrong in ("https://example.com/a.wav", "", 5, ["a.wav"], None):
+        for wrong in ("ftp://example.com/a.wav", "", 5, ["a.wav"], None):
             with pytest.raises(ConfigurationError, match=r"source|path is empty"):
                 await restored(client, [source, wrong], tmp_path / "out")
         with pytest.raises(ConfigurationError, match="source"):

@@ -17,9 +17,6 @@ BUCKET = "s3://bucket/out"
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["batch", "talk.wav", "-o", BUCKET, "--sandbox"],
-        ["batch", "talk.wav", "-o", BUCKET, "--sandbox", "--dry-run"],
-        ["batch", BUCKET, "-o", "out", "--sandbox"],
         ["batch", "talk.wav", "-o", "out", "--journal", BUCKET, "--sandbox"],
         ["batch", "status", BUCKET],
         ["batch", "report", BUCKET],

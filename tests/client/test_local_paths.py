@@ -99,7 +99,7 @@ async def test_every_call_refuses_urls_before_a_request(
     client: AsyncDiffio, sandbox: Sandbox, talk: Path
 ) -> None:
     """Journals, inboxes and resume files; sources and targets of other schemes, or as a Path."""
-    Path("rows.csv").write_text(f"source\n{BUCKET}\n")
+    Path("rows.csv").write_text("source\nftp://host/a.wav\n")
     Path("names.jsonl").write_text(json.dumps({"source": "talk.wav", "to": BUCKET}))
     calls: list[Callable[[], Any]] = [
         lambda: client.restore("ftp://host/talk.wav"),
@@ -112,10 +112,10 @@ async def test_every_call_refuses_urls_before_a_request(
         lambda: client.generations.download(
             generation_id="gen_1", api_project_id="proj_1", download_file_path=Path(BUCKET)
         ),
-        lambda: restored(client, BUCKET, Path("out")),
-        lambda: restored(client, [talk, BatchItem(source=BUCKET)], Path("out")),
+        lambda: restored(client, "ftp://host/in/", Path("out")),
+        lambda: restored(client, [talk, BatchItem(source=Path(BUCKET))], Path("out")),
         lambda: restored(client, BatchItem(source=talk, to=BUCKET), Path("out")),
-        lambda: restored(client, "s3://bucket/*.csv", Path("out")),
+        lambda: restored(client, Path("s3://bucket/*.wav"), Path("out")),
         lambda: restored(client, "rows.csv", Path("out")),
         lambda: restored(client, "names.jsonl", Path("out")),
         lambda: restored(client, talk, Path(BUCKET)),

@@ -123,3 +123,47 @@ async def test_a_signed_link_is_restored(run: Run, key: dict[str, str], s3: Buck
     assert done.returncode == 0, done.stderr
     assert s3.get("out/a b.restored.mp3") == SPEECH
     assert "Signature" not in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+async def test_a_batch_of_a_store(run: Run, key: dict[str, str], tmp_path: Path) -> None:
+    """A dry run sends and writes nothing; status and report name the objects."""
+    await write("memory://in/a.wav", SPEECH)
+    await write("memory://in/empty.wav", b"")
+    arguments = ["batch", "memory://in/", "-o", "memory://out/", "--journal", "j.sqlite"]
+    planned = await run(*arguments, "--dry-run", env=key)
+    assert planned.returncode == 1
+    assert "memory://in/a.wav -> memory://out/a.restored.mp3 (7.0 kB)" in planned.stdout
+    assert "1 cannot be restored" in planned.stdout
+    assert list(tmp_path.iterdir()) == []
+    done = await run(*arguments, "--json", env=key)
+    events = [json.loads(line) for line in (done.stdout + done.stderr).splitlines()]
+    (restored,) = [each for each in events if each["event"] == "restored"]
+    assert restored["file"] == "memory://in/a.wav"
+    assert restored["urls"] == {"audio": "memory://out/a.restored.mp3"}
+    status = await run("batch", "status", "j.sqlite", env=key)
+    assert "memory://out/" in status.stdout
+    report = await run("batch", "report", "j.sqlite", "--csv", env=key)
+    assert "memory://in/a.wav,audio,memory://out/a.restored.mp3,done" in report.stdout
+    page = await run("batch", "report", "j.sqlite", "--html", "page.html", env=key)
+    assert page.returncode == 2
+    assert "the results of this batch are in memory://out/" in " ".join(page.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["memory://in/", "-o", "memory://out/"], "(--journal FILE)"),
+        (["memory://in/", "-o", "memory://out/", "--journal", "s3://b/j"], "--journal is a URL"),
+        (["memory://nothing/", "-o", "out"], "nothing matches 'memory://nothing/'"),
+        ([LINK, "-o", "out"], "has a query, which may be a credential"),
+    ],
+)
+async def test_invalid_batches_are_refused(
+    run: Run, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    """Before anything is sent, without credentials in the message."""
+    done = await run("batch", *arguments, env={"DIFFIO_API_KEY": "k"})
+    assert done.returncode == 2
+    assert message in " ".join(done.stderr.split())
+    assert "hush" not in done.stderr

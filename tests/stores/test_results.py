@@ -18,8 +18,8 @@ from diffio_async import (
     InvalidSource,
     InvalidTarget,
 )
+from diffio_async._store_url import StoreUrl, location_of
 from diffio_async._stores import writing
-from diffio_async._stores.url import StoreUrl, location_of
 from diffio_async.sandbox import Fault, RespondWith
 from tests.stores.test_sources import content_of, few_retries, policy
 
@@ -167,7 +167,7 @@ async def test_overwriting_is_atomic(s3: Bucket, size: int) -> None:
     s3.put("a.mp3", b"old")
     await write(s3.url("a.mp3"), b"x" * size, "overwrite")
     assert s3.get("a.mp3") == b"x" * size
-    assert s3.keys() == ["a.mp3"]
+    assert s3.all_keys() == ["a.mp3"]
 
 
 async def test_a_write_in_parts_does_not_replace(s3: Bucket) -> None:
@@ -194,7 +194,7 @@ async def test_a_bucket_that_is_read_only_is_reported_before_anything_is_sent(
         await client.restore(SPEECH, "s3://bucket/a.mp3")
     assert [line.split("?")[0] for line in responder.requests] == [
         "HEAD /bucket/a.mp3 HTTP/1.1",
-        "POST /bucket/a.mp3",
+        "POST /bucket/.diffio-check",
     ]
     assert list(sandbox.requests) == []
 
@@ -207,7 +207,7 @@ async def test_a_result_that_a_store_refuses_stays_at_the_service(
     s3.client.put_bucket_policy(Bucket=s3.name, Policy=policy("s3:PutObject", s3.name))
     with pytest.raises(InvalidTarget, match="cannot be written: access is denied") as caught:
         await client.restore(SPEECH, s3.url("a.mp3"))
-    assert s3.keys() == []
+    assert s3.all_keys() == []
     error = caught.value
     assert error.generation_id is not None
     assert error.api_project_id is not None
@@ -222,7 +222,7 @@ async def test_a_bucket_that_does_not_show_missing_objects_is_written(s3: Bucket
     s3.client.put_bucket_policy(Bucket=s3.name, Policy=policy("s3:GetObject", s3.name))
     await writing.check_object(address(s3.url("a.mp3")), "error")
     await write(s3.url("a.mp3"), b"x")
-    assert s3.keys() == ["a.mp3"]
+    assert s3.all_keys() == ["a.mp3"]
 
 
 async def test_a_versioned_bucket_gets_one_version(s3: Bucket, client: AsyncDiffio) -> None:
@@ -243,7 +243,7 @@ async def test_a_cancelled_write_is_aborted(s3: Bucket, relay: Relay) -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert (s3.keys(), s3.open_uploads()) == ([], [])
+        assert (s3.all_keys(), s3.open_uploads()) == ([], [])
 
 
 async def test_a_check_that_is_cancelled_leaves_no_upload(s3: Bucket) -> None:
@@ -266,7 +266,7 @@ async def test_a_store_that_goes_away_is_a_transient_failure(s3: Bucket, relay: 
     with pytest.raises(InvalidTarget, match="cannot be written") as caught:
         await task
     assert isinstance(caught.value.__cause__, ConnectionFailed)
-    assert s3.keys() == []
+    assert s3.all_keys() == []
     s3.abort_uploads()
 
 
@@ -282,7 +282,7 @@ async def test_a_killed_process_leaves_no_object(s3: Bucket, relay: Relay) -> No
         await asyncio.sleep(0.001)
     process.kill()
     await process.wait()
-    assert s3.keys() == []
+    assert s3.all_keys() == []
     assert s3.open_uploads() == ["a.mp3"]
     s3.abort_uploads()
     await write(s3.url("a.mp3"), b"x")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from diffio_async import ClientOptions, ConfigurationError, ConnectionFailed, InvalidSource
+from diffio_async._store_url import StoreUrl, location_of
 from diffio_async._stores import connection, reading
-from diffio_async._stores.url import StoreUrl, location_of
 from diffio_async._uploads.open_source import open_source
 from tests.stores.conftest import SECRET
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from diffio_async import ConfigurationError
-from diffio_async._stores.url import StoreUrl, location_of
+from diffio_async._store_url import StoreUrl, location_of
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_query_is_not_displayed() -> None:
 def test_an_object_in_a_folder(folder: str, expected: str) -> None:
     url = location_of(folder, "the target")
     assert isinstance(url, StoreUrl)
-    assert str(url.child("a.mp3")) == expected
+    assert str(url / "a.mp3") == expected
 
 
 def test_an_object_does_not_leave_its_folder() -> None:
@@ -92,4 +92,4 @@ def test_an_object_does_not_leave_its_folder() -> None:
     assert isinstance(url, StoreUrl)
     for below in ("../a.mp3", "x/../../a.mp3", "/a.mp3", "a\n.mp3", "x" * 1100):
         with pytest.raises(ConfigurationError):
-            url.child(below)
+            url / below

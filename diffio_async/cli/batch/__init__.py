@@ -84,18 +84,22 @@ def start(
         list[str],
         typer.Argument(
             metavar="PATH",
-            help="Recordings, folders, glob patterns or manifests (CSV, JSON Lines).",
+            help="Recordings, folders, glob patterns or manifests (CSV, JSON Lines), or URLs "
+            "(s3://bucket/folder/).",
         ),
     ],
     output: Annotated[
-        str, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")
+        str,
+        typer.Option(
+            "--output", "-o", metavar="DIR|URL", help="Folder for the results, or its URL."
+        ),
     ],
     journal: Annotated[
         str | None,
         typer.Option(
             metavar="FILE",
             help="File that records the progress. Default: .diffio-batch.sqlite in the folder "
-            "for the results.",
+            "for the results; needed if that is a URL.",
         ),
     ] = None,
     recursive: Annotated[

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffio_async._storage.threads import TrackedExecutor
@@ -12,7 +13,6 @@ from diffio_async.batch.dry_run import PlannedFile
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
-    from pathlib import Path
 
     from diffio_async.models.batches import LeftOut
 
@@ -50,8 +50,10 @@ class LengthReader:
         try:
             async for item in plans:
                 future = None
-                if isinstance(item, PlannedFile) and item.billed and not self.exhausted:
-                    future = threads.start(_length, item.source)
+                billed = item.source if isinstance(item, PlannedFile) and item.billed else None
+                # An object is not downloaded for its length.
+                if isinstance(billed, Path) and not self.exhausted:
+                    future = threads.start(_length, billed)
                 pending.append((item, future))
                 if len(pending) > _MAX_PENDING:
                     first, future = pending.popleft()

@@ -194,7 +194,8 @@ def _outcome_line(outcome: FileOutcome) -> str:
     if outcome.state == "skipped":
         return f"{outcome.source}: skipped, its results exist"
     changed = " (the recording changed)" if outcome.source_changed else ""
-    return f"{outcome.source} -> {', '.join(map(str, outcome.paths.values()))}{changed}"
+    results = [*map(str, outcome.paths.values()), *outcome.urls.values()]
+    return f"{outcome.source} -> {', '.join(results)}{changed}"
 
 
 def _outcome_event(outcome: FileOutcome) -> dict[str, object]:
@@ -204,6 +205,7 @@ def _outcome_event(outcome: FileOutcome) -> dict[str, object]:
         "event": "restored" if outcome.state == "done" else outcome.state,
         "file": str(outcome.source),
         "paths": {kind: str(path) for kind, path in outcome.paths.items()},
+        **({"urls": dict(outcome.urls)} if outcome.urls else {}),
         "api_project_id": outcome.api_project_id,
         "generation_id": outcome.generation_id,
         "idempotency_key": outcome.idempotency_key,

@@ -12,7 +12,7 @@ from attrs import evolve
 
 from diffio_async._protocol.urls import allows_insecure_http
 from diffio_async._storage.threads import TrackedExecutor
-from diffio_async._validators import local_path, optional_local_path
+from diffio_async._validators import optional_local_path
 from diffio_async.batch.journal import (
     SANDBOX,
     Journal,
@@ -68,7 +68,7 @@ def make_request(
         )
     return BatchRequest.create(
         paths,
-        local_path(output, "-o"),
+        output,
         journal=optional_local_path(journal, "--journal"),
         service=SANDBOX if sandbox else _service(),
         **options,

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import re
-from typing import TYPE_CHECKING, Any
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from attrs import evolve, field, frozen
 
+from diffio_async._error_base import ConfigurationError
 from diffio_async._validators import is_encodable, local_path
-from diffio_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import os
@@ -28,6 +29,8 @@ _MAX_KEY_BYTES = 1024
 @frozen
 class StoreUrl:
     """Address of an object, or of a folder if its key is empty or ends with a slash.
+
+    It has the attributes of a path that batches and programs use; `str(url)` is the address.
 
     Attributes:
         scheme: `s3`, `gs`, `az`, `memory`, `http` or `https`.
@@ -66,7 +69,17 @@ class StoreUrl:
         return unquote(name) if self.is_web else name
 
     @property
-    def folder(self) -> StoreUrl:
+    def suffix(self) -> str:
+        """The suffix of the name, such as `.wav`."""
+        return PurePosixPath(self.name).suffix
+
+    @property
+    def stem(self) -> str:
+        """The name without its suffix."""
+        return PurePosixPath(self.name).stem
+
+    @property
+    def parent(self) -> StoreUrl:
         """The folder of an object."""
         head, slash, _ = self.key.rpartition("/")
         return evolve(self, key=head + slash)
@@ -76,7 +89,11 @@ class StoreUrl:
         """The complete web address, with its query."""
         return f"{self}?{self.query}" if self.query else str(self)
 
-    def child(self, below: str) -> StoreUrl:
+    def with_name(self, name: str) -> StoreUrl:
+        """Return the address of another object in the same folder."""
+        return self.parent / name
+
+    def __truediv__(self, below: str) -> StoreUrl:
         """Return the address of an object in this folder.
 
         Raises:
@@ -85,6 +102,21 @@ class StoreUrl:
         found = evolve(self, key=self.as_folder.key + below)
         _check_key(found, "the result")
         return found
+
+
+#: A file, or an object of a store.
+Place: TypeAlias = Path | StoreUrl
+
+
+def place_of(location: str) -> Place:
+    """Return the place that `str` of a place names.
+
+    Raises:
+        ConfigurationError: It is not a valid URL.
+    """
+    if not is_store_url(location):
+        return Path(location)
+    return parse_url(location, "the URL")
 
 
 def location_of(value: str | os.PathLike[str], what: str) -> StoreUrl | str:
@@ -97,12 +129,22 @@ def location_of(value: str | os.PathLike[str], what: str) -> StoreUrl | str:
     Raises:
         ConfigurationError: The URL is invalid or of another scheme, or contains a credential.
     """
+    if is_store_url(value):
+        return parse_url(str(value), what)
     accepted = _ACCEPTED.match(value) if isinstance(value, str) else None
     if accepted is None:
         return local_path(value, what, stores=True)
-    scheme, rest = accepted[1].lower(), str(value)[accepted.end() :]
-    if scheme == "file":
-        return _local_file(rest, what)
+    return _local_file(str(value)[accepted.end() :], what)
+
+
+def parse_url(text: str, what: str) -> StoreUrl:
+    """Return the address in a text with an accepted scheme, which is not `file`.
+
+    Raises:
+        ConfigurationError: As `location_of`.
+    """
+    scheme, _, rest = text.partition("://")
+    scheme = scheme.lower()
     found = _web_address(scheme, rest, what) if scheme not in _STORES else _object(scheme, rest)
     _check_address(found, what)
     return found
@@ -192,7 +234,4 @@ def source_name_of(value: Any) -> str | None:
     Raises:
         ConfigurationError: As `location_of`.
     """
-    if not is_store_url(value):
-        return None
-    url = location_of(value, "the source")
-    return url.name if isinstance(url, StoreUrl) else None
+    return parse_url(value, "the source").name if is_store_url(value) else None

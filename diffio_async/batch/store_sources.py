@@ -1,0 +1,146 @@
+"""Sources of a batch in object stores: folders and patterns are listed page by page."""
+
+from __future__ import annotations
+
+import glob
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from diffio_async._protocol.media_types import (
+    RECORDING_ENDINGS,
+    SNIFFED,
+    is_ambiguous,
+    is_recording,
+)
+from diffio_async._store_url import Place, StoreUrl
+from diffio_async._stores.connection import connect_blocking, obstore
+from diffio_async._stores.failures import store_errors
+from diffio_async._stores.reading import ObjectInfo, info_of
+from diffio_async.batch.found_source import FoundSource
+from diffio_async.batch.naming import has_default_name
+from diffio_async.batch.selection import fits
+from diffio_async.errors import ConfigurationError, InvalidSource
+from diffio_async.models.batches import LeftOut
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from diffio_async.models.batches import LeftOutReason
+
+#: Objects of one page; a store sends at most 1,000 in one response.
+_PAGE = 1000
+
+
+def names_several(url: StoreUrl) -> bool:
+    """Return whether an address is a folder or a pattern, not one object."""
+    return not url.is_web and (url.is_folder or glob.has_magic(url.key))
+
+
+@frozen
+class StoreScan:
+    """Options for listing a store; they are those of `Scan`."""
+
+    root: Place
+    recursive: bool
+    suffixes: frozenset[str] | None
+
+    def expand(self, url: StoreUrl) -> Iterator[FoundSource | LeftOut]:
+        """Yield the recordings in a folder or that match a pattern, and what is left out; blocks.
+
+        In a pattern, `*` and `?` match within one part of a key, and `**` any number of parts.
+
+        Raises:
+            ConfigurationError: The store is not configured, or refused or lost the request.
+        """
+        prefix = str(self.root)
+        # Like a folder of a disk, that of the results is not entered from above.
+        excludes = prefix.startswith(str(url)) and prefix != str(url)
+        if excludes:
+            yield LeftOut(path=self.root, reason="folder")
+        base, pattern = _split(url)
+        for meta in _listed(url, base):
+            below = meta["path"].removeprefix(base)
+            found = StoreUrl(url.scheme, url.bucket, meta["path"])
+            if excludes and str(found).startswith(prefix):
+                continue
+            if pattern and not _matches(below.split("/"), pattern):
+                continue
+            reason = self._exclusion_reason(found, PurePosixPath(below), is_named=bool(pattern))
+            if reason is not None:
+                yield LeftOut(path=found, reason=reason)
+            else:
+                yield _found_source(found, PurePosixPath(below), info_of(meta))
+
+    def _exclusion_reason(
+        self, url: StoreUrl, below: PurePosixPath, *, is_named: bool
+    ) -> LeftOutReason | None:
+        """Return why an object is left out; one that a pattern names may be of any type."""
+        if has_default_name(below.name):
+            return "result"
+        if is_named:
+            return None
+        if any(part.startswith(".") for part in below.parts):
+            return "hidden"
+        if not self.recursive and len(below.parts) > 1:
+            return "folder"
+        suffix = below.suffix.lower()
+        if self.suffixes is not None and suffix not in self.suffixes:
+            return "ending"
+        # Suffixes that the user named are taken whatever the content.
+        checks = is_ambiguous(suffix) and self.suffixes == RECORDING_ENDINGS
+        if checks and not is_recording(suffix, _read_head(url)):
+            return "ending"
+        return None
+
+
+def _found_source(url: StoreUrl, below: PurePosixPath, info: ObjectInfo) -> FoundSource:
+    empty = f"{str(url)!r} is empty: there is nothing to restore"
+    return FoundSource(
+        path=str(url),
+        below=below,
+        size=info.size,
+        # The time changes with each write, also of the same content.
+        mtime_ns=0 if info.version else info.modified_ns,
+        version=info.version,
+        problem=None if info.size else empty,
+    )
+
+
+def _listed(url: StoreUrl, base: str) -> Iterator[dict[str, Any]]:
+    """Yield the descriptions of all objects below a folder, page by page."""
+    store = connect_blocking(url)
+    pages = obstore().list(store, base.rstrip("/") or None, chunk_size=_PAGE)
+    page: list[dict[str, Any]] | None = []
+    while page is not None:
+        yield from page
+        try:
+            with store_errors(url, InvalidSource, "be listed"):
+                page = next(pages, None)
+        except InvalidSource as failure:
+            raise ConfigurationError(str(failure)) from failure.__cause__
+
+
+def _read_head(url: StoreUrl) -> bytes:
+    with store_errors(url, InvalidSource, "be read"):
+        head = obstore().get_range(connect_blocking(url), url.key, start=0, length=SNIFFED)
+    return bytes(head)
+
+
+def _split(url: StoreUrl) -> tuple[str, list[str]]:
+    """Return the folder that a listing starts from ("" or with a slash), and the pattern."""
+    if not glob.has_magic(url.key):
+        return url.key, []
+    parts = url.key.removesuffix("/").split("/")
+    magic = next(number for number, part in enumerate(parts) if glob.has_magic(part))
+    pattern = parts[magic:] + (["*"] if parts[-1] == "**" else [])
+    return "".join(f"{part}/" for part in parts[:magic]), pattern
+
+
+def _matches(parts: list[str], pattern: list[str]) -> bool:
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return any(_matches(parts[count:], pattern[1:]) for count in range(len(parts) + 1))
+    return bool(parts) and fits(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
