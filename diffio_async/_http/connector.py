@@ -30,6 +30,16 @@ class PhaseLimit:
         connecting: Whether a connection is being made, perhaps in place of one that was closed.
     """
 
+    __slots__ = (
+        "_connect",
+        "_headers",
+        "_sends_body",
+        "_timeout",
+        "_total",
+        "connecting",
+        "established",
+    )
+
     def __init__(
         self,
         timeout: asyncio.Timeout,

@@ -215,6 +215,8 @@ class Exchange:
             self._phase.on_received()
         # A connection that was taken over cannot be read by aiohttp.
         if self._receiver is None and 0 < self._size <= max_bytes:
+            if self._payload is None and response.content.is_eof():
+                return response.content.read_nowait()  # it arrived with its headers
             return await response.read()
         collected = bytearray()
         await self._collect(collected, max_bytes + 1)

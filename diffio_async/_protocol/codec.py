@@ -201,7 +201,7 @@ def _converter(*, strict: bool) -> cattrs.Converter:
 
 @frozen
 class _Field:
-    """Reader of one field of a model; if `row`, of each item of a list.
+    """Reader of one field of a model (null is absence if `optional`); if `row`, of list items.
 
     Values of the type `unread` fit as they are: a call of `read` takes longer than the comparison.
     """
@@ -212,8 +212,9 @@ class _Field:
     read: Read
     row: bool
     unread: type | None
+    optional: bool
 
-    def rows(self, value: object, *, strict: bool) -> tuple[object, ...]:
+    def rows(self, value: object, strict: bool) -> tuple[object, ...]:
         """Return the items that fit; null is an empty list.
 
         Raises:
@@ -244,7 +245,7 @@ def _field(converter: cattrs.Converter, field: attrs.Attribute[Any], *, strict: 
     names = not strict and kind is str and not row and field.name.endswith(_NAMES)
     read = _token if names else converter.get_structure_hook(kind)
     unread = kind if kind in {str, bool} and not row and not names else None
-    return _Field(field.name, required, kind, read, row, unread)
+    return _Field(field.name, required, kind, read, row, unread, not (required or row))
 
 
 def _model_hook(converter: cattrs.Converter, cls: Any, *, strict: bool) -> Read:
@@ -260,31 +261,29 @@ def _model_hook(converter: cattrs.Converter, cls: Any, *, strict: bool) -> Read:
     def hook(data: object, _: Any) -> Any:
         if not isinstance(data, dict):
             raise Misfit(f": expected an object, got {_type_name(data)}")
-        known, extra = dict[str, object](), dict[str, object]()
+        known: dict[str, Any] = {}
         for wire, value in data.items():
             field = fields.get(wire)
-            if field is None:
-                extra[wire] = value
-                continue
-            if type(value) is field.unread:
-                known[field.name] = value
-                continue
-            try:
-                if field.row:
-                    known[field.name] = rows = field.rows(value, strict=strict)
-                    if value is not None and len(rows) < len(value):
-                        extra[wire] = value
-                elif value is not None or field.required:
-                    known[field.name] = field.read(value, field.kind)
-            except Misfit as misfit:
-                if strict or field.required:
-                    misfit.path.append(wire)
-                    raise
-                extra[wire] = value
+            if field is not None:
+                if type(value) is field.unread:
+                    known[field.name] = value
+                    continue
+                if value is None and field.optional:
+                    continue
+                try:
+                    read = field.rows(value, strict) if field.row else field.read(value, field.kind)
+                    known[field.name] = read
+                    if not (field.row and value is not None and len(read) < len(value)):
+                        continue
+                except Misfit as misfit:
+                    if strict or field.required:
+                        misfit.path.append(wire)
+                        raise
+            known.setdefault("extra", {})[wire] = value  # most models have none
         for wire, name in required:
             if name not in known:
                 raise Misfit(" is missing", wire)
-        return cls(**known, extra=extra) if extra else cls(**known)
+        return cls(**known)
 
     return hook
 
