@@ -173,9 +173,16 @@ def chaos(session: nox.Session) -> None:
 
 
 @nox.session
+def cluster_chaos(session: nox.Session) -> None:
+    """Run the stress test of batches on a cluster: 300 files, SIGKILL of each kind of process."""
+    session.install("-e", ".[all,test]")
+    session.run("python", "-m", "tests.cluster.chaos", *session.posargs)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation; every warning is an error."""
-    session.install("-e", ".[docs,cli,otel,taskiq,testing]")
+    session.install("-e", ".[docs,dask,cli,otel,taskiq,testing]")
     session.run("sphinx-build", "-W", "-n", "-q", "-b", "html", "docs", "docs/_build/html")
 
 

@@ -47,6 +47,7 @@ from diffio_async.resources.projects import AsyncProjects
 from diffio_async.restoration import AsyncAudioIsolation, restore
 from diffio_async.types import (
     BatchConflict,
+    BatchExecutor,
     Callback,
     OnConflict,
     OnError,
@@ -235,6 +236,7 @@ class AsyncDiffio:
         timeout: float | None = None,
         on_progress: Callback[BatchProgress] | None = None,
         on_left_out: Callback[LeftOut] | None = None,
+        executor: BatchExecutor | None = None,
         options: RequestOptions | None = None,
     ) -> AsyncGenerator[FileOutcome, None]:
         """Restore many recordings, each billed once, also across crashes and restarts.
@@ -272,6 +274,8 @@ class AsyncDiffio:
             on_progress: Called with the progress, a few times per second.
             on_left_out: Called before the first upload, for each name that was found and is not
                 restored: results, hidden names, other types, links to folders, and so on.
+            executor: What reads, uploads and stores the files: `dask.DaskExecutor` for the workers
+                of a cluster, which needs a `salt`; None for this process.
             options: Options of every request.
 
         Yields:
@@ -308,6 +312,7 @@ class AsyncDiffio:
             salt=salt,
             retry_failed=retry_failed,
             options=options,
+            executor=executor,
             run=RunOptions(
                 on_conflict=on_conflict,
                 on_error=on_error,

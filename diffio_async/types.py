@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
-from typing import Literal, Protocol, TypeVar, runtime_checkable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from diffio_async._store_url import StoreUrl
 from diffio_async.events import DownloadProgress, UploadProgress
@@ -19,6 +20,7 @@ from diffio_async.models.generations import GenerationProgress
 __all__ = [
     "AsyncBinaryReader",
     "BatchConflict",
+    "BatchExecutor",
     "BatchProgressCallback",
     "BinaryReader",
     "Callback",
@@ -107,3 +109,12 @@ Sources = SourceName | Iterable[SourceName] | AsyncIterable[SourceName]
 BatchConflict = Literal["error", "overwrite", "skip"]
 #: Whether a batch continues with the other files after one failed.
 OnError = Literal["continue", "stop"]
+
+
+class BatchExecutor(Protocol):
+    """What moves the bytes of a batch, in place of this process: `dask.DaskExecutor`."""
+
+    # The run and its executor are internal: an executor of your own would depend on the journal.
+    def start(self, run: Any, /) -> AbstractAsyncContextManager[Any]:
+        """Start for one run, and stop afterwards."""
+        ...

@@ -46,6 +46,7 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 
 PACKAGES = (
+    "dask",
     "types",
     "webhooks",
     "webhooks.taskiq",

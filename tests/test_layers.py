@@ -45,6 +45,7 @@ LAYERS = {
     "batch": 5,
     "restoration": 5,
     "client": 6,
+    "dask": 6,
     "compat": 7,
     "sync": 7,
     # The package itself names everything up to layer 7: only entry points may import from it.

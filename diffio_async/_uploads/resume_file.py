@@ -62,6 +62,21 @@ class UploadCheckpoint:
                 await self._save(evolve(self.record, etags=dict(self._etags)))
                 self._saved = covered
 
+    async def merge(self, upload_id: str, part_size: int, etags: Mapping[int, str]) -> None:
+        """Record the state of the upload that another machine reports."""
+        async with self._lock:
+            if upload_id != self.record.upload_id:
+                self._etags.clear()
+            self._etags.update(etags)
+            await self._save(
+                evolve(
+                    self.record,
+                    upload_id=upload_id,
+                    part_size_bytes=part_size,
+                    etags=dict(self._etags),
+                )
+            )
+
     async def _save(self, record: UploadRecord) -> None:
         await self._store.save(record)
         self.record = record

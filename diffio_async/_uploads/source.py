@@ -101,6 +101,11 @@ class FileSource:
         self.size = max(0, self._fingerprint[0] - start)
         self._digest: str | None = None
 
+    @property
+    def fingerprint(self) -> FileFingerprint:
+        """The fingerprint of the file when it was opened."""
+        return self._fingerprint
+
     def _read_some(self, offset: int, length: int) -> bytes:
         return _system.read_at(self._descriptor, length, offset)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 from weakref import WeakValueDictionary
 
 from attrs import define, evolve, frozen
 
+from diffio_async._protocol.endpoints import create_project
 from diffio_async._protocol.requests import ApiRequest
 from diffio_async._reporting import attach_ids
 from diffio_async._storage.files import connections_per_host
@@ -21,6 +22,7 @@ from diffio_async.events import UploadRestarted, UploadResumed
 from diffio_async.models.projects import CreatedProject, Project, UploadRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from diffio_async._http.transport import ApiTransport
@@ -39,6 +41,30 @@ class ProjectSpec:
     file_name: str
     content_type: str
 
+    @classmethod
+    def create(
+        cls,
+        *,
+        file_name: str,
+        content_type: str,
+        size: int,
+        file_format: str | None = None,
+        params: Mapping[str, object] | None = None,
+    ) -> Self:
+        """Return the specification of a project for a recording of `size` bytes.
+
+        Raises:
+            ConfigurationError: An argument is invalid.
+        """
+        call = create_project(
+            file_name=file_name,
+            content_type=content_type,
+            content_length=size,
+            file_format=file_format,
+            params=params,
+        )
+        return cls(call, file_name, content_type)
+
     def uploaded_project(self, created: CreatedProject, source: Source) -> Project:
         """Return the project after its recording was uploaded."""
         return Project(
@@ -56,7 +82,7 @@ class Uploader:
     """Uploads of one client; parts and signed PUTs share one concurrency limit per event loop."""
 
     def __init__(self, sender: ApiTransport) -> None:
-        self._sender = sender
+        self.sender = sender
         self._limiters: dict[asyncio.AbstractEventLoop, UploadLimiter] = {}
         self._content_locks: WeakValueDictionary[tuple[object, int, str], asyncio.Lock] = (
             WeakValueDictionary()
@@ -64,7 +90,7 @@ class Uploader:
 
     def __reduce__(self) -> tuple[type[Uploader], tuple[ApiTransport]]:
         """Pickle the constructor arguments."""
-        return Uploader, (self._sender,)
+        return Uploader, (self.sender,)
 
     async def create(
         self,
@@ -82,9 +108,9 @@ class Uploader:
             ResponseLost: The project may have been created; the request was not repeated.
             ApiError: The API refused to create it.
         """
-        upload = Upload(self._sender, self._limiter(), source, on_progress, options)
+        upload = Upload(self.sender, self.limiter(), source, on_progress, options)
         if store is None:
-            created = await self._sender.send(spec.call, options)
+            created = await self.sender.send(spec.call, options)
             with attach_ids(api_project_id=created.api_project_id):
                 await upload.send(created, spec.content_type)
             return spec.uploaded_project(created, source)
@@ -98,15 +124,15 @@ class Uploader:
         key = running_loop(), id(store), digest
         return self._content_locks.setdefault(key, asyncio.Lock())
 
-    def _limiter(self) -> UploadLimiter:
+    def limiter(self) -> UploadLimiter:
         """Return the limiter of the running event loop."""
         loop = running_loop()
         if loop not in self._limiters:
             remove_closed_loops(self._limiters)
             self._limiters[loop] = UploadLimiter(
                 min(
-                    self._sender.options.max_concurrent_parts,
-                    connections_per_host(self._sender.options),
+                    self.sender.options.max_concurrent_parts,
+                    connections_per_host(self.sender.options),
                 )
             )
         return self._limiters[loop]

@@ -9,17 +9,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 
+from diffio_async._uploads.uploader import Uploader
+from diffio_async.batch.request import Plan
 from diffio_async.batch.schema import ResultPath
+from diffio_async.options import MIB
+from diffio_async.resources.generations import AsyncGenerations
 from diffio_async.types import BatchConflict
 
 if TYPE_CHECKING:
+    from collections import Counter
     from contextlib import AbstractAsyncContextManager
 
     from diffio_async.events import DownloadProgress, UploadProgress
     from diffio_async.models.projects import UploadStore
     from diffio_async.types import Callback
+
+
+#: Size in bytes above which the state of an upload is saved after each part.
+MIN_CHECKPOINT_BYTES = 8 * MIB
 
 
 @frozen(kw_only=True)
@@ -73,6 +82,7 @@ class Recording(Protocol):
     @property
     def size(self) -> int:
         """Size in bytes."""
+        ...
 
     async def digest(self) -> str:
         """Return the SHA-256 of the content in hex.
@@ -80,6 +90,7 @@ class Recording(Protocol):
         Raises:
             InvalidSource: It cannot be read, or it changed.
         """
+        ...
 
     async def upload(self, store: UploadStore, on_progress: Callback[UploadProgress] | None) -> str:
         """Upload the content to a new project, or to that of the store; return the project's id.
@@ -87,6 +98,7 @@ class Recording(Protocol):
         Raises:
             DiffioError: As `projects.create`.
         """
+        ...
 
 
 class Executor(Protocol):
@@ -95,10 +107,12 @@ class Executor(Protocol):
     Attributes:
         max_uploads: Maximum number of recordings that are read and uploaded concurrently.
         max_downloads: Maximum number of results that are downloaded concurrently.
+        stored_results: Number of results that each worker has stored, by its address.
     """
 
     max_uploads: int
     max_downloads: int
+    stored_results: Counter[str]
 
     def open_recording(self, order: RecordingOrder) -> AbstractAsyncContextManager[Recording]:
         """Open a recording, after checking that its results can be stored.
@@ -109,6 +123,7 @@ class Executor(Protocol):
             InvalidTarget: The path of a result is used by another file, or is not writable.
             ResultsExist: Nothing is to be done.
         """
+        ...
 
     async def store_result(
         self, order: ResultOrder, on_progress: Callback[DownloadProgress] | None
@@ -119,3 +134,18 @@ class Executor(Protocol):
             InvalidTarget: The path is used by another file, or is not writable.
             DiffioError: As `generations.download`.
         """
+        ...
+
+
+@frozen(kw_only=True)
+class RunResources:
+    """What an executor needs of the run that it belongs to.
+
+    Attributes:
+        sample: A recording that the run will read, None if absent.
+    """
+
+    uploader: Uploader = field(repr=False)
+    generations: AsyncGenerations = field(repr=False)
+    plan: Plan
+    sample: str | None

@@ -144,8 +144,8 @@ def lost_generation_record(
     )
 
 
-#: Initial and maximum number of concurrent uploads.
-_INITIAL_UPLOADS, _MAX_UPLOADS = 8, 32
+#: Initial number of concurrent uploads.
+_INITIAL_UPLOADS = 8
 #: Throttled responses within so many seconds halve the limit once.
 _DEBOUNCE_SECONDS = 1.0
 #: Seconds of consecutive failures after which the batch stops.
@@ -160,10 +160,15 @@ class CongestionControl:
     """
 
     _limit: ConcurrencyLimit = field(
-        factory=lambda: ConcurrencyLimit(max=_MAX_UPLOADS, limit=_INITIAL_UPLOADS)
+        factory=lambda: ConcurrencyLimit(max=_INITIAL_UPLOADS, limit=_INITIAL_UPLOADS)
     )
     successes: int = 0
     pause_reason: str | None = None
+
+    def allow(self, max_uploads: int) -> None:
+        """Set the upper bound of the limit."""
+        self._limit.max = max_uploads
+        self._limit.limit = min(self._limit.limit, max_uploads)
 
     @property
     def limit(self) -> int:

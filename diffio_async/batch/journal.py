@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
@@ -204,7 +203,7 @@ def _check_identity(
         facts: list[tuple[str, object]] = []
     else:
         facts = [
-            ("salt", secrets.token_hex(16) if salt is None else salt),
+            ("salt", request.new_salt()),
             ("begun_at", time.time()),
             ("spent_seconds", 0),
             *{**asdict(identity), "to": encode_path(identity.to)}.items(),

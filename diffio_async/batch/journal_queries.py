@@ -98,6 +98,14 @@ def unfinished(connection: sqlite3.Connection, *, downloads: bool) -> bool:
     return connection.execute(query).fetchone() is not None
 
 
+def next_source(connection: sqlite3.Connection) -> str | None:
+    """Return the path of a file that has not ended and can be read, None if absent."""
+    row = connection.execute(
+        "SELECT source FROM file WHERE state = 'listed' AND error IS NULL ORDER BY id LIMIT 1"
+    ).fetchone()
+    return None if row is None else decode_path(row[0])
+
+
 def remaining(connection: sqlite3.Connection) -> int:
     """Return the number of files that have not ended."""
     row = connection.execute(

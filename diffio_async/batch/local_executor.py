@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from attrs import define
+from attrs import define, field
 
 from diffio_async._storage.threads import TrackedExecutor
 from diffio_async._store_url import StoreUrl, is_store_url, place_of
@@ -38,6 +39,8 @@ class LocalExecutor:
     plan: Plan
     max_uploads: int = 32
     max_downloads: int = 8
+    #: Empty: there are no workers.
+    stored_results: Counter[str] = field(factory=Counter)
 
     @contextlib.asynccontextmanager
     async def open_recording(self, order: RecordingOrder) -> AsyncIterator[LocalRecording]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -34,7 +35,7 @@ from diffio_async.errors import ConfigurationError
 from diffio_async.models.batches import DEFAULT_IN_FLIGHT, DEFAULT_NAME
 from diffio_async.models.generations import DEFAULT_MODEL
 from diffio_async.options import ClientOptions, RequestOptions
-from diffio_async.types import BatchConflict, OnError, Sources
+from diffio_async.types import BatchConflict, BatchExecutor, OnError, Sources
 
 if TYPE_CHECKING:
     import os
@@ -167,7 +168,8 @@ class Plan(RunOptions):
 class BatchRequest:
     """Arguments of `AsyncDiffio.restore_many`, which documents them.
 
-    `marks`: files that have ended and are restored again.
+    `marks`: files that have ended and are restored again. `executor`: what moves the bytes, None
+    for this process.
     """
 
     sources: Sources | None
@@ -181,6 +183,7 @@ class BatchRequest:
     retry_failed: bool
     plan: Plan
     marks: tuple[Mark, ...] = ()
+    executor: BatchExecutor | None = None
 
     @classmethod
     def create(
@@ -201,6 +204,7 @@ class BatchRequest:
         retry_failed: bool = False,
         options: RequestOptions | None = None,
         marks: Iterable[Mark] = (),
+        executor: BatchExecutor | None = None,
         run: RunOptions,
     ) -> Self:
         """Normalize the arguments; `check` validates what this does not.
@@ -230,6 +234,7 @@ class BatchRequest:
             salt=salt,
             retry_failed=retry_failed,
             marks=tuple(marks),
+            executor=executor,
             plan=Plan(
                 **asdict(run, recurse=False), root=folder, options=options or RequestOptions()
             ),
@@ -254,6 +259,19 @@ class BatchRequest:
             _check_salt(self.salt)
         create_project(file_name="-", content_type="", content_length=0, params=plan.project_params)
         validate_wait(None, plan.timeout)
+
+    def new_salt(self) -> str:
+        """Return the salt of a new journal.
+
+        Raises:
+            ConfigurationError: A batch on a cluster has none.
+        """
+        if self.salt is None and self.executor is not None:
+            raise ConfigurationError(
+                "a batch on a cluster needs a salt (--salt), the same for each run: if the journal "
+                "is lost with its disk, the same files are not billed again"
+            )
+        return secrets.token_hex(16) if self.salt is None else self.salt
 
 
 def _journal_path(folder: Place, journal: str | os.PathLike[str] | None) -> Path:

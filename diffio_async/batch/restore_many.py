@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Self
@@ -16,6 +17,7 @@ from diffio_async._storage.threads import TrackedExecutor, wait_uncancelled
 from diffio_async._store_url import StoreUrl
 from diffio_async._stores.writing import check_writable
 from diffio_async.batch.context import RunContext
+from diffio_async.batch.executor import RunResources
 from diffio_async.batch.failures import CongestionControl
 from diffio_async.batch.file_queries import requeue_failed
 from diffio_async.batch.job_queries import discard_uploads
@@ -26,6 +28,7 @@ from diffio_async.batch.journal_queries import (
     last_seq,
     left_out_after,
     left_out_counts,
+    next_source,
     outcomes_after,
     remaining,
     unfinished,
@@ -49,6 +52,7 @@ from diffio_async.options import resolve_options
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from diffio_async.batch.executor import Executor
     from diffio_async.batch.request import BatchRequest
     from diffio_async.options import ClientOptions
     from diffio_async.resources.account import AsyncAccounts
@@ -86,8 +90,6 @@ async def run_batch(
         unbilled=request.service == SANDBOX,
     )
     journal = await _open_journal(request)
-    executor = LocalExecutor(projects, generations, plan)
-    context = RunContext(journal, executor, generations, plan, congestion)
     try:
         try:
             await list_sources(request, journal)
@@ -99,17 +101,29 @@ async def run_batch(
             # The sandbox serves only this journal, and its ports have changed.
             await journal.write(discard_uploads)
         await _report_left_out(journal, on_left_out)
-        if await journal.read(unfinished, downloads=True):
+        is_finished = not await journal.read(unfinished, downloads=True)
+        if not is_finished:
             # No request is sent if all files have ended.
             account = await account_of(accounts, request.plan.options)
             if account is not None:
                 await journal.write(bind_account, journal.run_id, journal.path, account)
-        outcomes = _outcomes(context, on_progress)
-        async with aclosing(outcomes):
-            async for outcome in outcomes:
-                yield outcome
-        if context.stop_reason is not None or context.downloads_stopped is not None:
-            raise await _stop_error(context)
+        async with contextlib.AsyncExitStack() as stack:
+            executor: Executor = LocalExecutor(projects, generations, plan)
+            if request.executor is not None and not is_finished:
+                resources = RunResources(
+                    uploader=projects._uploader,  # noqa: SLF001
+                    generations=generations,
+                    plan=plan,
+                    sample=await journal.read(next_source),
+                )
+                executor = await stack.enter_async_context(request.executor.start(resources))
+            congestion.allow(executor.max_uploads)
+            context = RunContext(journal, executor, generations, plan, congestion)
+            async with aclosing(_outcomes(context, on_progress)) as outcomes:
+                async for outcome in outcomes:
+                    yield outcome
+            if context.stop_reason is not None or context.downloads_stopped is not None:
+                raise await _stop_error(context)
     finally:
         await _close(journal)
 
@@ -298,5 +312,6 @@ class ProgressCounter:
             seconds=seconds,
             files_per_minute=60.0 * self.finished_now / seconds if seconds else 0.0,
             eta_seconds=waiting * seconds / self.finished_now if self.finished_now else None,
+            workers=dict(context.executor.stored_results),
             pause_reason=context.congestion.pause_reason if context.congestion.pause else None,
         )

@@ -9,10 +9,10 @@ from attrs import define, field
 
 from diffio_async._uploads.resume_file import record_as_json, record_from_json
 from diffio_async.batch import file_queries, job_queries
-from diffio_async.batch.executor import RecordingOrder, ResultsExist
+from diffio_async.batch.executor import MIN_CHECKPOINT_BYTES, RecordingOrder, ResultsExist
 from diffio_async.batch.failures import outcome_unknown
 from diffio_async.batch.job_queries import Assignment, assign_job
-from diffio_async.errors import DiffioError, InvalidSource, InvalidTarget
+from diffio_async.errors import DiffioError, InvalidSource
 from diffio_async.options import MIB
 
 if TYPE_CHECKING:
@@ -23,10 +23,6 @@ if TYPE_CHECKING:
     from diffio_async.batch.schema import RestorationJob, ResultPath, SourceFile
     from diffio_async.events import UploadProgress
     from diffio_async.models.projects import UploadRecord
-
-
-#: Size in bytes above which the state is saved after each part.
-_MIN_CHECKPOINT_BYTES = 8 * MIB
 
 
 class JournalUploadStore:
@@ -49,7 +45,7 @@ class JournalUploadStore:
 
     async def save(self, record: UploadRecord) -> None:
         """Save the state durably."""
-        if self.saved and record.size <= _MIN_CHECKPOINT_BYTES:
+        if self.saved and record.size <= MIN_CHECKPOINT_BYTES:
             # The project is recorded; the few bytes of a small upload are sent again.
             return
         text = json.dumps(record_as_json(record))
@@ -89,8 +85,8 @@ class FileIntake:
                 return None if job is None else await self._upload(job, recording)
         except ResultsExist:
             await context.journal.transition(file_queries.skip_file, self.file.id)
-        except (InvalidSource, InvalidTarget) as failure:
-            await context.requeue_or_fail(self.file, failure, successes)
+        except DiffioError as failure:
+            await context.requeue_or_fail(self.leased_row, failure, successes)
         context.file_ended.notify()
         return None
 

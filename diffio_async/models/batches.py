@@ -122,6 +122,7 @@ class BatchProgress(Plain):
         seconds: Duration of this run.
         files_per_minute: Files that ended per minute of this run.
         eta_seconds: Estimated seconds until the end, None if unknown.
+        workers: Number of results that each worker of a cluster has stored in this run.
         pause_reason: Why no new files are started at the moment, None if they are.
     """
 
@@ -138,4 +139,5 @@ class BatchProgress(Plain):
     seconds: float = 0.0
     files_per_minute: float = 0.0
     eta_seconds: float | None = None
+    workers: Mapping[str, int] = field(factory=dict, hash=False)
     pause_reason: str | None = None

@@ -102,16 +102,16 @@ class AsyncProjects:
             ):
                 name = _checked_file_name(file_name or found.name or UNNAMED)
                 kind = content_type or found.content_type or content_type_of(name)
-                call = endpoints.create_project(
+                spec = ProjectSpec.create(
                     file_name=name,
                     content_type=kind,
-                    content_length=found.size,
+                    size=found.size,
                     file_format=file_format,
                     params=params,
                 )
                 project = await self._uploader.create(
                     found,
-                    ProjectSpec(call, name, kind),
+                    spec,
                     store=store,
                     on_progress=on_progress,
                     options=options,

@@ -57,7 +57,15 @@ from diffio_async.resources.account import (
 from diffio_async.resources.generations import AsyncGenerations
 from diffio_async.resources.projects import AsyncProjects
 from diffio_async.restoration import AsyncAudioIsolation
-from diffio_async.types import BatchConflict, Callback, OnConflict, OnError, SourceLike, Sources
+from diffio_async.types import (
+    BatchConflict,
+    BatchExecutor,
+    Callback,
+    OnConflict,
+    OnError,
+    SourceLike,
+    Sources,
+)
 
 
 class Projects:
@@ -952,6 +960,7 @@ class Diffio:
         timeout: float | None = None,
         on_progress: Callback[BatchProgress] | None = None,
         on_left_out: Callback[LeftOut] | None = None,
+        executor: BatchExecutor | None = None,
         options: RequestOptions | None = None,
     ) -> Iterator[FileOutcome]:
         """Restore many recordings, each billed once, also across crashes and restarts.
@@ -989,6 +998,8 @@ class Diffio:
             on_progress: Called with the progress, a few times per second.
             on_left_out: Called before the first upload, for each name that was found and is not
                 restored: results, hidden names, other types, links to folders, and so on.
+            executor: What reads, uploads and stores the files: `dask.DaskExecutor` for the workers
+                of a cluster, which needs a `salt`; None for this process.
             options: Options of every request.
 
         Yields:
@@ -1025,6 +1036,7 @@ class Diffio:
             timeout=timeout,
             on_progress=bridge.hook(on_progress),
             on_left_out=bridge.hook(on_left_out),
+            executor=executor,
             options=options,
         )
 

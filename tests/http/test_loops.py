@@ -61,7 +61,7 @@ def test_what_a_client_keeps_for_each_loop_is_shared_by_threads_that_end_their_l
     failures: list[BaseException] = []
 
     async def use() -> None:
-        client.projects._uploader._limiter()
+        client.projects._uploader.limiter()
         client._pacer.scheduler()
         ended = asyncio.create_task(asyncio.sleep(0))
         client._sender.ranges.track(ended)

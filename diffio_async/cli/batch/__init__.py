@@ -76,6 +76,16 @@ MaxSpendOption = Annotated[
 ]
 
 
+DaskOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CLUSTER",
+        help="Read, upload and store the files on the workers of a Dask cluster: the address of "
+        "its scheduler, such as tls://host:8786, or local:4 for four processes here. Needs --salt.",
+    ),
+]
+
+
 @app.command(
     "run", epilog=f"See also: batch status, batch retry, batch report JOURNAL. {EXIT_CODES}"
 )
@@ -148,6 +158,7 @@ def start(
             "journal.",
         ),
     ] = False,
+    dask: DaskOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done, and send nothing.")
     ] = False,
@@ -163,7 +174,7 @@ def start(
     from diffio_async.batch.request import RunOptions
     from diffio_async.batch.sources import RECORDINGS
     from diffio_async.cli.batch.report import print_plan
-    from diffio_async.cli.batch.run import make_request, restore
+    from diffio_async.cli.batch.run import executor_of, make_request, restore
 
     async def work() -> int:
         request = make_request(
@@ -178,6 +189,7 @@ def start(
             download_types=types.split(","),
             name=name,
             salt=salt,
+            executor=executor_of(dask),
             run=RunOptions(
                 on_conflict=on_conflict,
                 on_error="stop" if stop_on_error else "continue",
@@ -244,6 +256,7 @@ def retry(
         bool,
         typer.Option("--sandbox", help="Restore locally. Default: as recorded in the journal."),
     ] = False,
+    dask: DaskOption = None,
     as_json: JsonOption = False,
     proxy: ProxyOption = None,
     cacert: CacertOption = None,
@@ -268,7 +281,9 @@ def retry(
         if mark and marked is None:
             raise ConfigurationError("--mark selects from a file of marks: name it with --from")
         marks = [] if marked is None else read_marks(marked, mark or DEFAULT_MARKS)
-        return await work(journal, overrides, sandbox=sandbox, as_json=as_json, marks=marks)
+        return await work(
+            journal, overrides, sandbox=sandbox, dask=dask, as_json=as_json, marks=marks
+        )
 
     run_and_exit(resume, as_json=as_json)
 

@@ -20,6 +20,7 @@ from diffio_async.batch.journal_queries import LeftOutCounts
 from diffio_async.cli.command import command_line, console, print_error, print_event
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 _JSON_INTERVAL = 1.0
 #: Seconds between two lines of progress without a terminal, and their maximum width.
 _LINE_INTERVAL, _LINE_WIDTH = 10.0, 200
+#: Workers of a cluster whose files are shown.
+_SHOWN_WORKERS = 8
 
 
 class BatchReporter:
@@ -232,14 +235,23 @@ def _progress_line(progress: BatchProgress, width: int) -> str:
         f"{format_bytes(progress.sent_bytes)} sent, "
         f"{format_bytes(progress.received_bytes)} received",
         f"{progress.files_per_minute:.3g} files/min" if progress.files_per_minute else "",
+        _stored_by_workers(progress.workers),
     ]
     return fit_line(counts, details, width)
+
+
+def _stored_by_workers(workers: Mapping[str, int]) -> str:
+    """Return how many files each worker of a cluster has stored, the first ones only."""
+    counts = sorted(workers.values(), reverse=True)
+    more = "" if len(counts) <= _SHOWN_WORKERS else ", …"
+    shown = ", ".join(map(str, counts[:_SHOWN_WORKERS]))
+    return f"by {len(counts)} workers: {shown}{more}" if counts else ""
 
 
 def _progress_event(progress: BatchProgress) -> dict[str, object]:
     fields = (
         *("files", "done", "failed", "uploading", "generating", "downloading"),
-        *("sent_bytes", "received_bytes", "eta_seconds", "pause_reason"),
+        *("sent_bytes", "received_bytes", "eta_seconds", "pause_reason", "workers"),
     )
     values = {name: getattr(progress, name) for name in fields}
     return {"event": "progress", **values, "seconds": round(progress.seconds, 3)}

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from diffio_async.batch.restart import Mark
     from diffio_async.client import AsyncDiffio
     from diffio_async.errors import DiffioError
+    from diffio_async.types import BatchExecutor
 
 
 def make_request(
@@ -73,6 +74,21 @@ def make_request(
         service=SANDBOX if sandbox else _service(),
         **options,
     )
+
+
+def executor_of(dask: str | None) -> BatchExecutor | None:
+    """Return the executor that `--dask` names, None for this process.
+
+    Raises:
+        ConfigurationError: The extra is not installed, or it does not name a cluster.
+    """
+    if dask is None:
+        return None
+    try:
+        from diffio_async.dask.local import executor_for
+    except ImportError as failure:
+        raise ConfigurationError(str(failure)) from failure
+    return executor_for(dask)
 
 
 def _service() -> str | None:
@@ -167,6 +183,7 @@ async def retry(
     overrides: Mapping[str, object],
     *,
     sandbox: bool,
+    dask: str | None = None,
     as_json: bool,
     marks: Sequence[Mark] = (),
 ) -> int:
@@ -176,6 +193,7 @@ async def retry(
         path: The journal, or its folder.
         overrides: Fields of `RunOptions`; None means the value of the previous run.
         sandbox: Whether to use the sandbox even if the journal does not record it.
+        dask: The cluster that moves the bytes, None for this process.
         as_json: Whether to print JSON.
         marks: Files to restore again, in place of failed generations.
     """
@@ -205,6 +223,7 @@ async def retry(
         name=identity.name,
         retry_failed=not marks,
         marks=marks,
+        executor=executor_of(dask),
         run=evolve(previous, **changes),
     )
     return await restore(request, as_json=as_json)

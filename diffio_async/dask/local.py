@@ -1,0 +1,74 @@
+"""Cluster of worker processes on this machine, for the command line."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+from typing import TYPE_CHECKING, Any, cast
+
+from attrs import frozen
+from distributed import LocalCluster
+
+from diffio_async.dask.executor import DaskExecutor
+from diffio_async.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from diffio_async.batch.executor import RunResources
+    from diffio_async.dask.executor import RunningExecutor
+    from diffio_async.types import BatchExecutor
+
+#: Variables of this process that no worker gets.
+_SECRET_VARIABLES = ("DIFFIO_API_KEY", "DIFFIO_WEBHOOK_SECRET")
+#: Orders that a worker carries out concurrently.
+_THREADS = 16
+
+
+def executor_for(text: str) -> BatchExecutor:
+    """Return the executor that an option names: `local`, `local:4`, or a scheduler's address.
+
+    Raises:
+        ConfigurationError: The number of workers is not a number from 1.
+    """
+    name, colon, count = text.partition(":")
+    if name != "local":
+        return DaskExecutor(text)
+    if colon and not re.fullmatch("[1-9][0-9]{0,3}", count):
+        raise ConfigurationError(f"{text!r} must be local, or local:4 for four workers")
+    return LocalExecutorProcesses(int(count) if colon else os.cpu_count() or 1)
+
+
+@frozen
+class LocalExecutorProcesses:
+    """Executor whose workers are processes of this machine, which end with the run."""
+
+    workers: int
+
+    @contextlib.asynccontextmanager
+    async def start(self, run: RunResources) -> AsyncIterator[RunningExecutor]:
+        """See `DaskExecutor.start`."""
+        with _hidden_secrets():
+            cluster = LocalCluster(
+                n_workers=self.workers,
+                threads_per_worker=_THREADS,
+                host="127.0.0.1",
+                dashboard_address=cast("Any", None),  # without one
+                memory_limit=0,
+                asynchronous=True,
+                silence_logs=logging.ERROR,
+            )
+            async with cluster, DaskExecutor(cluster).start(run) as executor:
+                yield executor
+
+
+@contextlib.contextmanager
+def _hidden_secrets() -> Iterator[None]:
+    """Remove the secrets from the environment, which workers inherit, also those started later."""
+    hidden = {name: os.environ.pop(name) for name in _SECRET_VARIABLES if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)

@@ -1,0 +1,135 @@
+"""Orders for the workers of a cluster, and what they return: both pickle, without the API key."""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING
+
+from attrs import evolve, field, frozen
+
+from diffio_async._reporting import log
+from diffio_async.batch.executor import ResultOrder
+from diffio_async.errors import DiffioError
+from diffio_async.models.generations import Download
+from diffio_async.models.projects import UploadRecord
+from diffio_async.options import ClientOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Options that the workers share with the coordinator. The others may contain a secret (headers, a
+#: proxy's password) or do not pickle (an SSL context, observers).
+_SHARED = (
+    "timeouts",
+    "max_concurrent_parts",
+    "max_download_connections",
+    "max_connections_per_host",
+    "max_upload_bytes",
+    "trust_env",
+    "allow_insecure_http",
+)
+
+
+def shared_options(options: ClientOptions) -> ClientOptions:
+    """Return the options of a client that its workers use too."""
+    shared = {name: getattr(options, name) for name in _SHARED}
+    return ClientOptions(retry=evolve(options.retry, on=None), **shared)
+
+
+@frozen
+class Service:
+    """The service that a batch uses, without its key."""
+
+    base_url: str
+    options: ClientOptions
+
+
+@frozen(kw_only=True)
+class RecordingFacts:
+    """A recording that a worker has read.
+
+    Attributes:
+        digest: SHA-256 of the content in hex.
+        fingerprint: Size in bytes and modification time in ns; the upload requires the same.
+    """
+
+    digest: str
+    size: int
+    name: str | None
+    fingerprint: tuple[int, int]
+
+
+@frozen(kw_only=True)
+class UploadOrder:
+    """Order to send a recording to the project that `record` describes.
+
+    Attributes:
+        topic: Topic of the events that report received parts, with the number of the order.
+    """
+
+    service: Service
+    path: str
+    max_bytes: int
+    facts: RecordingFacts
+    # It contains the token of the upload.
+    record: UploadRecord = field(repr=False)
+    topic: str
+    number: int
+
+
+@frozen(kw_only=True)
+class DownloadOrder:
+    """Order to store the result that a signed link leads to."""
+
+    service: Service
+    result: ResultOrder
+    link: Download = field(repr=False)
+
+
+@frozen(kw_only=True)
+class StoredResult:
+    """A result that a worker has stored; `size` in bytes."""
+
+    size: int
+    worker: str
+
+
+class NothingToDo:
+    """Fact: all results of a recording exist and must not be replaced."""
+
+
+@frozen(kw_only=True)
+class OrderFailed:
+    """Fact: an order failed. `chain` is the error and its causes, which pickling alone loses."""
+
+    chain: tuple[BaseException, ...]
+
+    @classmethod
+    def of(cls, failure: DiffioError) -> OrderFailed:
+        """Return the fact for a failure."""
+        return cls(chain=tuple(_portable(each) for each in _causes(failure)))
+
+    def error(self) -> DiffioError:
+        """Return the error, with its causes."""
+        for effect, cause in zip(self.chain, self.chain[1:], strict=False):
+            effect.__cause__ = cause
+        first = self.chain[0]
+        return first if isinstance(first, DiffioError) else DiffioError(str(first))
+
+
+def _causes(failure: BaseException | None) -> Iterator[BaseException]:
+    seen = set[int]()
+    while failure is not None and id(failure) not in seen:
+        seen.add(id(failure))
+        yield failure
+        failure = failure.__cause__
+
+
+def _portable(failure: BaseException) -> BaseException:
+    """Return the error, or one with its message if it does not pickle."""
+    try:
+        pickle.loads(pickle.dumps(failure))  # noqa: S301 - bytes made here
+    except Exception:  # noqa: BLE001 - any class may fail in any way
+        log.debug("a %s does not pickle: its message is returned", type(failure).__name__)
+        return DiffioError(f"{type(failure).__name__}: {failure}")
+    return failure

@@ -1,0 +1,100 @@
+"""What is wrong with a cluster is found before a batch sends anything."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from diffio_async import _version
+from diffio_async.dask import DaskExecutor
+from diffio_async.dask.checks import connect, inspect_worker
+from diffio_async.errors import ConfigurationError
+from tests.batch.scenes import recordings, restored
+from tests.cluster.processes import ClusterProcesses
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from diffio_async import AsyncDiffio
+    from diffio_async.sandbox import Sandbox
+
+
+@pytest.mark.parametrize(
+    ("address", "problem"),
+    [
+        ("tcp://10.0.0.1:8786", "does not use TLS"),
+        ("tcp://scheduler.example:8786", "does not use TLS"),
+        ("", "must be the address of a scheduler"),
+        (7, "must be the address of a scheduler"),
+        ("tcp://127.0.0.1:9", "cannot be reached"),
+    ],
+)
+async def test_an_address_that_cannot_be_used_is_refused(
+    address: object, problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scheduler on another machine needs TLS; the message has the next step."""
+    monkeypatch.setattr("diffio_async.dask.checks._CONNECT_SECONDS", 0.2)
+    with pytest.raises(ConfigurationError, match=problem):
+        await connect(address, None, allow_insecure=False)
+
+
+def test_a_worker_reports_what_it_cannot_reach(tmp_path: Path) -> None:
+    """A recording that is missing there, and a folder that is another one."""
+    marker = tmp_path / "marker"
+    report = inspect_worker(str(tmp_path / "gone.wav"), str(tmp_path), str(marker))
+    assert "No such file" in report.source_problem
+    assert "another folder" in report.folder_problem
+    marker.touch()
+    report = inspect_worker(str(marker), str(tmp_path), str(marker))
+    assert (report.source_problem, report.folder_problem) == ("", "")
+    assert [each.name for each in tmp_path.iterdir()] == ["marker"]
+
+
+@pytest.mark.slow
+async def test_a_worker_with_another_version_is_refused(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """The message names the worker, both versions, and the command that installs this one."""
+    preload = tmp_path / "older.py"
+    preload.write_text(
+        "from diffio_async.dask import checks\n"
+        "def dask_setup(worker):\n"
+        "    checks.__version__ = '0.0.1'\n"
+    )
+    async with ClusterProcesses(tmp_path, workers=1, preload=str(preload)) as cluster:
+        with pytest.raises(ConfigurationError, match=r"worker tcp://.* has diffio_async 0\.0\.1"):
+            await restored(
+                client,
+                recordings(tmp_path / "in", "a.wav"),
+                tmp_path / "out",
+                salt="s",
+                executor=DaskExecutor(cluster.address),
+            )
+    assert _version.__version__ != "0.0.1"
+    assert not [seen for seen in sandbox.requests if "project" in seen.path]
+
+
+@pytest.mark.slow
+async def test_a_folder_that_is_not_shared_is_refused(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """A worker that sees another folder under the path of the results takes no part."""
+    preload = tmp_path / "elsewhere.py"
+    # The worker's view of the file system lacks what this process creates.
+    preload.write_text(
+        "import pathlib\n"
+        "def dask_setup(worker):\n"
+        "    is_file = pathlib.Path.is_file\n"
+        "    pathlib.Path.is_file = lambda path: path.suffix and is_file(path)\n"
+    )
+    async with ClusterProcesses(tmp_path, workers=1, preload=str(preload)) as cluster:
+        with pytest.raises(ConfigurationError, match="must share it under this path"):
+            await restored(
+                client,
+                recordings(tmp_path / "in", "a.wav"),
+                tmp_path / "out",
+                salt="s",
+                executor=DaskExecutor(cluster.address),
+            )
+    assert not [seen for seen in sandbox.requests if "project" in seen.path]
