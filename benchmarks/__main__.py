@@ -47,6 +47,7 @@ FULL = {
     "waiting": "waiting.py --published",
     "waiting for real restorations": "waiting.py --recording 4",
     "simulated waits": "waiting.py --simulate",
+    "object stores": "stores.py",
     "webhooks": "inbox.py",
     "waiting with webhooks": "hybrid.py",
     "imports": "imports.py --published",
@@ -65,6 +66,7 @@ NEEDED = {
     "report.py": "av",
     "report_page.py": "playwright",
     "denoisers.py": "av",
+    "stores.py": "obstore",
     "restoring.py": "av",
 }
 COLUMNS = (

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     from diffio_async._store_url import StoreUrl
 
-#: Seconds for one request: 8 MiB are read, or at most 64 MiB written.
-_READ_SECONDS, _WRITE_SECONDS = 60, 300
+#: Seconds for one request: 4 MiB are read, or at most 64 MiB written. A web server may send an
+#: object only as a whole; then each read has its own limit.
+_READ_SECONDS, _WRITE_SECONDS, _WEB_SECONDS = 60, 300, 6 * 3600
 #: A store that does not respond is retried for about 20 seconds.
 _MAX_RETRIES, _RETRY_SECONDS = 8, 120
 
@@ -91,15 +92,18 @@ def _store_class(name: str) -> Any:
 
 
 def _create(url: StoreUrl, *, writing: bool) -> Any:
+    seconds = _WRITE_SECONDS if writing else _WEB_SECONDS if url.is_web else _READ_SECONDS
     # Plain HTTP is used only where the user wrote it.
     client: ClientConfig = {
-        "timeout": f"{_WRITE_SECONDS if writing else _READ_SECONDS}s",
+        "timeout": f"{seconds}s",
         "allow_http": url.scheme == "http" or _endpoint(url.scheme).startswith("http:"),
     }
     retry: RetryConfig = {
         "max_retries": _MAX_RETRIES,
         "retry_timeout": timedelta(seconds=_RETRY_SECONDS),
     }
+    if url.is_web:
+        client["read_timeout"] = f"{_READ_SECONDS}s"
     options: dict[str, Any] = {"client_options": client, "retry_config": retry}
     try:
         match url.scheme:

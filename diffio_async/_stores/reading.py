@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 #: Bytes of one request; obstore resumes within it after a broken connection.
-_RANGE = 8 * MIB
+_RANGE = 4 * MIB
 #: Ranges of one object in flight, and of all objects of an event loop, which bounds the memory.
-_PER_OBJECT, _IN_ALL = 4, 12
+_PER_OBJECT, _IN_ALL = 4, 16
 
 _NO_RANGE = re.compile(r"status code: 416|range", re.IGNORECASE)
 
@@ -68,6 +68,13 @@ async def find_object(url: StoreUrl) -> ObjectInfo | None:
             raise
 
 
+def changed(url: StoreUrl) -> InvalidSource:
+    """Return the error for an object that was replaced."""
+    return InvalidSource(
+        f"{str(url)!r} changed while it was read: try again when nothing writes to it"
+    )
+
+
 def empty(url: StoreUrl) -> InvalidSource:
     """Return the error for an object without content."""
     return InvalidSource(f"{str(url)!r} is empty: there is nothing to restore")
@@ -82,6 +89,13 @@ class OpenObject:
     content_type: str | None
     _store: Any
     _first: Any
+    #: The response of a web server that sends an object only as a whole.
+    _whole: Any = None
+
+    @property
+    def content(self) -> Any:
+        """The bytes of an object that has arrived as a whole, None for a larger one."""
+        return self._first if len(self._first) == self.info.size else None
 
     async def blocks(self) -> AsyncGenerator[memoryview, None]:
         """Yield all bytes in order; each later request demands the version of the first.
@@ -89,6 +103,11 @@ class OpenObject:
         Raises:
             InvalidSource: The object changed, or the store failed.
         """
+        if self._whole is not None:
+            with store_errors(self.url, InvalidSource, "be read"):
+                async for block in self._whole.stream(min_chunk_size=_RANGE):
+                    yield memoryview(block)
+            return
         yield memoryview(self._first)
         offsets = iter(range(len(self._first), self.info.size, _RANGE))
         running = deque[asyncio.Task[Any]]()
@@ -100,9 +119,11 @@ class OpenObject:
                 if not running:
                     return
                 with store_errors(self.url, InvalidSource, "be read"):
-                    content = await running[0]
+                    info, content = await running[0]
                 running.popleft()
                 try:
+                    if info != self.info:  # a web server need not know ETags
+                        raise changed(self.url)
                     yield memoryview(content)
                 finally:
                     del content
@@ -113,21 +134,21 @@ class OpenObject:
                 each.cancel()
             await wait_all_uncancelled(running)
 
-    async def _range(self, offset: int, limit: asyncio.Semaphore) -> Any:
-        """Return one range; the caller releases the limit when the bytes are written.
+    async def _range(self, offset: int, limit: asyncio.Semaphore) -> tuple[ObjectInfo, Any]:
+        """Return the object as it is now, and one range of it.
 
-        The ranges of an object wait in order, so that the one to be written first is never behind
-        those that wait for it.
+        The caller releases the limit when the bytes are written. The ranges of an object wait in
+        order, so that the one to be written first is never behind those that wait for it.
         """
         await limit.acquire()
         try:
             end = min(offset + _RANGE, self.info.size)
             options = {"range": (offset, end), "if_match": self.info.version}
-            _, content = await _get(self._store, self.url, options)
+            result, content = await _get(self._store, self.url, options)
         except BaseException:
             limit.release()
             raise
-        return content
+        return info_of(result.meta), content
 
 
 def _release(task: asyncio.Task[Any], limit: asyncio.Semaphore) -> None:
@@ -155,6 +176,8 @@ async def open_object(url: StoreUrl) -> OpenObject:
         try:
             result, first = await _get(store, url, {"range": (0, _RANGE)})
         except Exception as failure:
+            if url.is_web and type(failure).__name__ == "NotSupportedError":
+                return await _open_whole(url, store)
             # No range of an empty object can be requested.
             found = await find_object(url) if _NO_RANGE.search(str(failure)) else None
             if found is None or found.size:
@@ -164,6 +187,15 @@ async def open_object(url: StoreUrl) -> OpenObject:
         raise empty(url)
     info, kind = info_of(result.meta), result.attributes.get("Content-Type")
     return OpenObject(url, info, kind, store, first)
+
+
+async def _open_whole(url: StoreUrl, store: ObjectStore) -> OpenObject:
+    """Request all bytes at once, of a server that ignores ranges."""
+    whole = await obstore().get_async(store, _key(url))
+    info = info_of(whole.meta)
+    if not info.size:
+        raise empty(url)
+    return OpenObject(url, info, whole.attributes.get("Content-Type"), store, b"", whole)
 
 
 async def _get(store: ObjectStore, url: StoreUrl, options: dict[str, Any]) -> tuple[Any, Any]:

@@ -174,8 +174,8 @@ class _SourceOpener:
         except (OSError, ValueError, MemoryError) as failure:
             raise InvalidSource(_unreadable_reason(path, failure)) from failure
 
-    async def _object(self, url: StoreUrl) -> FileSource:
-        """Spool an object of a store, so that parts can be sent again and resumed."""
+    async def _object(self, url: StoreUrl) -> Source:
+        """Spool an object of a store, so that parts can be sent again; keep a small one."""
         # Loaded with the first object, not with the client.
         from diffio_async._stores.reading import open_object
 
@@ -184,10 +184,20 @@ class _SourceOpener:
         found = await open_object(url)
         if found.info.size > self.max_bytes:
             raise too_large(str(url), found.info.size, self.max_bytes)
-        name = url.name or None
-        source = await spool(found.blocks(), name, self.max_bytes, self.threads, self.stack)
-        # Many stores report "binary/octet-stream" for all objects; the name is more precise.
         kind = content_type_of(found) or ""
+        if url.is_web and kind == "text/html":
+            raise InvalidSource(
+                f"{url} sent a web page, not a recording: name the file itself, and sign the link "
+                "if it needs a login"
+            )
+        name = url.name or None
+        source: Source
+        if found.info.size <= INLINE_LIMIT and found.content is not None:
+            source = self._memory(memoryview(found.content))
+            source.name = name
+        else:
+            source = await spool(found.blocks(), name, self.max_bytes, self.threads, self.stack)
+        # Many stores report "binary/octet-stream" for all objects; the name is more precise.
         source.content_type = kind if kind.startswith(("audio/", "video/")) else None
         return source
 

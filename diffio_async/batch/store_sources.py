@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import glob
+import os
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from diffio_async._protocol.media_types import (
     RECORDING_ENDINGS,
@@ -60,51 +61,53 @@ class StoreScan:
         if excludes:
             yield LeftOut(path=self.root, reason="folder")
         base, pattern = _split(url)
+        # Text, not paths, as there may be millions of keys.
+        start = f"{url.scheme}://{url.bucket}/"
         for meta in _listed(url, base):
-            below = meta["path"].removeprefix(base)
-            found = StoreUrl(url.scheme, url.bucket, meta["path"])
-            if excludes and str(found).startswith(prefix):
+            key: str = meta["path"]
+            path, below = start + key, key.removeprefix(base)
+            if excludes and path.startswith(prefix):
                 continue
             if pattern and not _matches(below.split("/"), pattern):
                 continue
-            reason = self._exclusion_reason(found, PurePosixPath(below), is_named=bool(pattern))
+            reason = self._exclusion_reason(url, key, below, is_named=bool(pattern))
             if reason is not None:
-                yield LeftOut(path=found, reason=reason)
+                yield LeftOut(path=evolve(url, key=key), reason=reason)
             else:
-                yield _found_source(found, PurePosixPath(below), info_of(meta))
+                yield _found_source(path, below, info_of(meta))
 
     def _exclusion_reason(
-        self, url: StoreUrl, below: PurePosixPath, *, is_named: bool
+        self, url: StoreUrl, key: str, below: str, *, is_named: bool
     ) -> LeftOutReason | None:
         """Return why an object is left out; one that a pattern names may be of any type."""
-        if has_default_name(below.name):
+        name = below.rpartition("/")[2]
+        if has_default_name(name):
             return "result"
         if is_named:
             return None
-        if any(part.startswith(".") for part in below.parts):
+        if below.startswith(".") or "/." in below:
             return "hidden"
-        if not self.recursive and len(below.parts) > 1:
+        if not self.recursive and "/" in below:
             return "folder"
-        suffix = below.suffix.lower()
+        suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
         if self.suffixes is not None and suffix not in self.suffixes:
             return "ending"
         # Suffixes that the user named are taken whatever the content.
         checks = is_ambiguous(suffix) and self.suffixes == RECORDING_ENDINGS
-        if checks and not is_recording(suffix, _read_head(url)):
+        if checks and not is_recording(suffix, _read_head(evolve(url, key=key))):
             return "ending"
         return None
 
 
-def _found_source(url: StoreUrl, below: PurePosixPath, info: ObjectInfo) -> FoundSource:
-    empty = f"{str(url)!r} is empty: there is nothing to restore"
+def _found_source(path: str, below: str, info: ObjectInfo) -> FoundSource:
     return FoundSource(
-        path=str(url),
-        below=below,
+        path=path,
+        below=PurePosixPath(below),
         size=info.size,
         # The time changes with each write, also of the same content.
         mtime_ns=0 if info.version else info.modified_ns,
         version=info.version,
-        problem=None if info.size else empty,
+        problem=None if info.size else f"{path!r} is empty: there is nothing to restore",
     )
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +59,36 @@ async def test_a_web_address_is_read_with_its_query(s3: Bucket) -> None:
     async with open_source(link, max_bytes=MIB) as source:
         assert source.name == "a b.wav"
         assert await source.read(0, source.size) == b"speech"
+
+
+@pytest.mark.parametrize("size", [0, 1, 9 * MIB])
+async def test_a_web_server_without_ranges_is_read(tmp_path: Path, size: int) -> None:
+    """Such as Python's, which sends no ETag either."""
+    content = os.urandom(size)
+    (tmp_path / "talk.wav").write_bytes(content)
+    handler = partial(QuietHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        link = f"http://127.0.0.1:{server.server_port}/talk.wav"
+        try:
+            if size:
+                assert await content_of(link) == content
+            else:
+                with pytest.raises(InvalidSource, match="is empty"):
+                    await content_of(link)
+            with pytest.raises(InvalidSource, match="sent a web page, not a recording"):
+                await content_of(link.removesuffix("talk.wav"))
+            with pytest.raises(InvalidSource, match="there is no object"):
+                await content_of(f"{link}.absent")
+        finally:
+            server.shutdown()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    """Handler that logs nothing."""
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base
+        """Discard the message."""
 
 
 async def test_the_type_of_an_object_is_used_if_it_is_a_recordings(s3: Bucket) -> None:
