@@ -32,21 +32,33 @@ _Key = tuple[str, str, bool, int]
 _connections: dict[_Key, ObjectStore] = {}
 #: Stores of `memory://`; they live as long as the process.
 _memory: dict[_Key, ObjectStore] = {}
+#: The process that used obstore first.
+_process: int | None = None
 
 
 def obstore() -> Any:
     """Return the module `obstore`.
 
     Raises:
-        ConfigurationError: It is not installed.
+        ConfigurationError: It is not installed, or was used before this process was forked.
     """
+    global _process  # noqa: PLW0603 - as obstore's threads: one for the process
     try:
-        return import_module("obstore")
+        module = import_module("obstore")
     except ImportError:
         raise ConfigurationError(
             "URLs as sources and results need the extra 'stores': run "
             "pip install 'diffio-async[stores]'"
         ) from None
+    if _process is None:
+        _process = os.getpid()
+    elif _process != os.getpid():
+        # The threads of obstore are not in the child, where each call would wait forever.
+        raise ConfigurationError(
+            "object stores were used before this process was forked, and cannot be used in both: "
+            "use them in the child processes only, or start those with the method 'spawn'"
+        )
+    return module
 
 
 async def connect(url: StoreUrl, *, writing: bool = False) -> ObjectStore:
@@ -74,7 +86,8 @@ def connect_blocking(url: StoreUrl, *, writing: bool = False) -> ObjectStore:
     else:
         connections, key = _connections, _key(url, writing)
     if key not in connections:
-        connections[key] = _create(url, writing=writing)
+        # Another thread may have created it meanwhile: what is in memory is in one store.
+        connections.setdefault(key, _create(url, writing=writing))
     return connections[key]
 
 

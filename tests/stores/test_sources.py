@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from diffio_async import ClientOptions, ConfigurationError, ConnectionFailed, InvalidSource
-from diffio_async._store_url import StoreUrl, location_of
+from diffio_async._store_url import StoreUrl, location_of, parse_url
 from diffio_async._stores import connection, reading
 from diffio_async._uploads.open_source import open_source
 from tests.stores.conftest import SECRET
@@ -268,6 +269,28 @@ async def test_the_extra_is_named_if_it_is_missing(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(__import__("sys").modules, "obstore", None)
     with pytest.raises(ConfigurationError, match=r"pip install 'diffio-async\[stores\]'"):
         await content_of("s3://bucket/talk.wav")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+async def test_after_a_fork_the_child_gets_an_error_in_place_of_waiting_forever() -> None:
+    """The threads of obstore are not in the child; the parent continues."""
+    assert await reading.find_object(parse_url("memory://fork/talk.wav", "it")) is None
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        code = 1
+        try:
+            asyncio.events._set_running_loop(None)
+            with pytest.raises(ConfigurationError, match="before this process was forked"):
+                asyncio.run(reading.find_object(parse_url("memory://fork/talk.wav", "it")))
+            code = 0
+        finally:
+            os._exit(code)
+    status = await asyncio.to_thread(lambda: os.waitpid(child, 0)[1])
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert await reading.find_object(parse_url("memory://fork/talk.wav", "it")) is None
 
 
 async def test_a_project_is_created_from_an_object(

@@ -42,6 +42,7 @@ EXTRAS = {
     "testing": ("pytest",),
     "otel": ("opentelemetry",),
     "stores": ("obstore",),
+    "dask": ("distributed",),
 }
 #: Bytes of free disk space below which there is a warning.
 _LITTLE_SPACE = 1024**3
