@@ -84,6 +84,19 @@ async def size_of(url: StoreUrl) -> int | None:
         return await _size_of(store, url.key)
 
 
+async def own_size(url: StoreUrl, owner: str) -> int | None:
+    """Return the size of an object that `write_object` wrote for this owner, else None.
+
+    Raises:
+        InvalidTarget: The store refused the request or did not respond.
+    """
+    store = await connect(url, writing=True)
+    with store_errors(url, InvalidTarget, "be looked up"):
+        size = await _size_of(store, url.key)
+        is_own = size is not None and await owner_of(store, url.key) == owner
+    return size if is_own else None
+
+
 async def _size_of(store: ObjectStore, key: str) -> int | None:
     try:
         return int((await obstore().head_async(store, key))["size"])
@@ -157,6 +170,8 @@ async def write_object(
             return
         # Stores have no conditional upload in parts that obstore can request.
         if on_conflict == "error" and await _size_of(store, url.key) is not None:
+            if await owner_of(store, url.key) == owner:
+                return
             raise already_exists(url)
         part = max(_PART, math.ceil(size / _MAX_PARTS))
         await _Multipart(store, url.key, attributes, part, _PARTS_IN_FLIGHT).write(read, size)

@@ -15,18 +15,33 @@ from urllib.parse import urlsplit
 from attrs import frozen
 from distributed import Client
 
+from diffio_async._reporting import log
 from diffio_async._storage.system_errors import reason_of
 from diffio_async._storage.threads import TrackedExecutor
+from diffio_async._store_url import is_store_url, parse_url
+from diffio_async._stores.reading import find_object
+from diffio_async._stores.writing import check_writable
 from diffio_async._version import __version__
-from diffio_async.errors import ConfigurationError
+from diffio_async.errors import ConfigurationError, DiffioError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from distributed import Security
 
+    from diffio_async._store_url import StoreUrl
     from diffio_async.batch.executor import RunResources
 
 #: Seconds to wait for the scheduler, and for the first worker of a cluster that has none yet.
 _CONNECT_SECONDS, _FIRST_WORKER_SECONDS = 15, 60
+_START = (
+    "Start it with `dask scheduler`, or correct the address; one that has certificates is reached "
+    "by tls://"
+)
+_CHECK_TLS = (
+    "Check that it runs, and that the certificates are of one authority: DaskExecutor(…, "
+    "security=Security(…)), or distributed.comm.tls in Dask's configuration"
+)
 _INSTALL = f"pip install 'diffio_async[dask]=={__version__}'"
 
 
@@ -68,8 +83,8 @@ async def connect(cluster: object, security: Security | None, *, allow_insecure:
     except (OSError, TimeoutError, ValueError, TypeError) as failure:
         await cast("Any", client.close())  # it is a coroutine on this loop
         raise ConfigurationError(
-            f"the scheduler {address} cannot be reached: {_first_line(failure)}. Start it with "
-            "`dask scheduler`, or correct the address"
+            f"the scheduler {address} cannot be reached: {_first_line(failure).rstrip('.')}. "
+            + (_CHECK_TLS if address.startswith("tls:") else _START)
         ) from failure
     return client
 
@@ -95,29 +110,26 @@ class WorkerReport:
     folder_problem: str
 
 
-def inspect_worker(source: str | None, folder: str, marker: str) -> WorkerReport:
+async def inspect_worker(source: str | None, folder: str, marker: str | None) -> WorkerReport:
     """Return the report of the machine that this runs on.
 
     Args:
         source: A recording of the batch, None without any.
         folder: The folder of the results.
-        marker: A file in it that the coordinator created.
+        marker: A file in it that the coordinator created, None for a folder of a store.
     """
-    source_problem = folder_problem = ""
-    if source is not None:
-        try:
-            with Path(source).open("rb") as file:
-                file.read(1)
-        except (OSError, ValueError) as failure:
-            source_problem = reason_of(failure)
-    try:
-        if not Path(marker).is_file():
-            folder_problem = "it is another folder there, or is not mounted"
-        else:
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-    except OSError as failure:
-        folder_problem = reason_of(failure)
+    threads = TrackedExecutor()
+    if source is None:
+        source_problem = ""
+    elif is_store_url(source):
+        source_problem = await _store_problem(_look_up, parse_url(source, "the source"))
+    else:
+        source_problem = await threads.run(_file_problem, source)
+    if marker is None:
+        folder_url = parse_url(folder, "the folder of the results")
+        folder_problem = await _store_problem(check_writable, folder_url)
+    else:
+        folder_problem = await threads.run(_folder_problem, folder, marker)
     return WorkerReport(
         version=__version__,
         python=python_version(),
@@ -126,14 +138,58 @@ def inspect_worker(source: str | None, folder: str, marker: str) -> WorkerReport
     )
 
 
+def _file_problem(source: str) -> str:
+    try:
+        with Path(source).open("rb") as file:
+            file.read(1)
+    except (OSError, ValueError) as failure:
+        return reason_of(failure)
+    return ""
+
+
+def _folder_problem(folder: str, marker: str) -> str:
+    try:
+        if not Path(marker).is_file():
+            return "it is another folder there, or is not mounted"
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as failure:
+        return reason_of(failure)
+    return ""
+
+
+async def _look_up(url: StoreUrl) -> None:
+    # A link may be signed for reading alone; a missing object is a failure of its file.
+    if not url.is_web:
+        await find_object(url)
+
+
+async def _store_problem(check: Callable[[StoreUrl], Awaitable[None]], url: StoreUrl) -> str:
+    try:
+        await check(url)
+    except DiffioError as failure:
+        return str(failure)
+    return ""
+
+
 def python_version() -> str:
     """Return the version of Python that decides whether orders unpickle: "3.13"."""
     return ".".join(platform.python_version_tuple()[:2])
 
 
-def scheduler_versions() -> tuple[str, str]:
-    """Return the versions of this package and of Python, for the scheduler."""
+def own_versions() -> tuple[str, str]:
+    """Return the versions of this package and of Python, in the process that this runs in."""
     return __version__, python_version()
+
+
+def check_versions(where: str, expected: tuple[str, str]) -> None:
+    """Check, on a worker, that its versions are those of the coordinator.
+
+    Raises:
+        ConfigurationError: They are not.
+    """
+    if own_versions() != expected:
+        raise ConfigurationError(_other_versions(where, own_versions(), expected))
 
 
 async def check_cluster(client: Client, run: RunResources) -> None:
@@ -142,26 +198,40 @@ async def check_cluster(client: Client, run: RunResources) -> None:
     Raises:
         ConfigurationError: One of them cannot; the message has the reason and what to do.
     """
-    own = scheduler_versions()
-    found = await _call(client.run_on_scheduler(scheduler_versions), "the scheduler")
+    own = own_versions()
+    found = await _call(client.run_on_scheduler(own_versions), "the scheduler")
     if tuple(found) != own:
-        raise ConfigurationError(_other_versions("the scheduler", *found))
-    folder = str(run.plan.root)
-    marker = Path(folder, f".diffio-cluster-{secrets.token_hex(8)}")
+        raise ConfigurationError(_other_versions("the scheduler", found, own))
+    root, sample, marker = run.plan.root, run.sample, None
+    for place in (sample or "", str(root)):
+        if place.startswith("memory:"):
+            raise ConfigurationError(
+                f"{place!r} exists in this process only: use a store that all machines reach"
+            )
     threads = TrackedExecutor()
-    await threads.run(marker.touch)
+    if isinstance(root, Path):
+        marker = root / f".diffio-cluster-{secrets.token_hex(8)}"
+        await threads.run(marker.touch)
     try:
-        reports = await _reports(client, run.sample, folder, str(marker))
+        arguments = sample, str(root), None if marker is None else str(marker)
+        reports = await _reports(client, *arguments)
     finally:
-        await threads.run(os.unlink, marker)
+        if marker is not None:
+            await threads.run(os.unlink, marker)
     for address, report in reports.items():
-        _check_report(f"the worker {address}", report, run.sample, folder)
+        _check_report(f"the worker {address}".rstrip(), report, sample, str(root))
 
 
 async def _reports(client: Client, *arguments: object) -> dict[str, WorkerReport]:
-    reports = await _call(client.run(inspect_worker, *arguments), "a worker")
+    running = client.run(inspect_worker, *arguments, on_error="return")
+    reports = {}
+    for address, found in (await _call(running, "the cluster")).items():
+        if isinstance(found, OSError):
+            log.warning("the worker %s left while it was checked: %s", address, found)
+        else:
+            reports[address] = await _call(_returned(found), f"the worker {address}")
     if reports:
-        return dict(reports)
+        return reports
     # A cluster that adapts starts its first worker for a task.
     future = client.submit(inspect_worker, *arguments, pure=False)
     try:
@@ -174,6 +244,12 @@ async def _reports(client: Client, *arguments: object) -> dict[str, WorkerReport
         ) from None
     finally:
         future.release()
+
+
+async def _returned(found: Any) -> Any:
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 async def _call(call: Any, where: str) -> Any:
@@ -201,25 +277,32 @@ async def _call(call: Any, where: str) -> Any:
 
 
 def _check_report(where: str, report: WorkerReport, source: str | None, folder: str) -> None:
-    if (report.version, report.python) != scheduler_versions():
-        raise ConfigurationError(_other_versions(where, report.version, report.python))
+    found = report.version, report.python
+    if found != own_versions():
+        raise ConfigurationError(_other_versions(where, found, own_versions()))
+    of_store = "Install the extra 'stores' there, and configure the store in its environment"
     if report.source_problem:
+        shared = (
+            "All machines of the cluster must reach the recordings by the same path, on a shared "
+            "file system"
+        )
         raise ConfigurationError(
-            f"{where} cannot read {source!r}: {report.source_problem}. All machines of the cluster "
-            "must reach the recordings by the same path, on a shared file system"
+            f"{where} cannot read {source!r}: {report.source_problem.rstrip('.')}. "
+            f"{of_store if is_store_url(source) else shared}"
         )
     if report.folder_problem:
+        shared = "All machines of the cluster must share it under this path"
         raise ConfigurationError(
             f"{where} cannot write to the folder of the results, {folder!r}: "
-            f"{report.folder_problem}. All machines of the cluster must share it under this path"
+            f"{report.folder_problem.rstrip('.')}. {of_store if is_store_url(folder) else shared}"
         )
 
 
-def _other_versions(where: str, version: str, python: str) -> str:
-    own_version, own_python = scheduler_versions()
+def _other_versions(where: str, found: tuple[str, str], expected: tuple[str, str]) -> str:
     return (
-        f"{where} has diffio_async {version} on Python {python}, and this process {own_version} on "
-        f"Python {own_python}: use the same on all machines ({_INSTALL})"
+        f"{where} has diffio_async {found[0]} on Python {found[1]}, and the coordinator "
+        f"{expected[0]} on Python {expected[1]}: use the same on all machines "
+        f"(pip install 'diffio_async[dask]=={expected[0]}')"
     )
 
 

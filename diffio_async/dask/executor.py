@@ -15,17 +15,17 @@ from distributed.client import FutureCancelledError
 
 from diffio_async._protocol.media_types import content_type_of
 from diffio_async._reporting import log
+from diffio_async._store_url import is_store_url
 from diffio_async._uploads.resume_file import etags_from_json
 from diffio_async._uploads.upload import Upload
 from diffio_async._uploads.uploader import ProjectSpec, ResumableUpload
 from diffio_async.batch.executor import ResultsExist
 from diffio_async.dask import worker
-from diffio_async.dask.checks import check_cluster, connect
+from diffio_async.dask.checks import check_cluster, connect, own_versions
 from diffio_async.dask.orders import (
     DownloadOrder,
     NothingToDo,
     OrderFailed,
-    RecordingFacts,
     Service,
     UploadOrder,
     shared_options,
@@ -36,11 +36,12 @@ from diffio_async.resources.projects import UNNAMED
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-    from distributed import Client
+    from distributed import Client, Future
 
     from diffio_async._uploads.resume_file import UploadCheckpoint
     from diffio_async._uploads.source import Source
     from diffio_async.batch.executor import RecordingOrder, ResultOrder, RunResources
+    from diffio_async.dask.orders import ReadRecording, RecordingFacts
     from diffio_async.events import DownloadProgress, UploadProgress
     from diffio_async.models.generations import DownloadType
     from diffio_async.models.projects import CreatedProject, UploadStore
@@ -120,11 +121,13 @@ class RunningExecutor:
     @contextlib.asynccontextmanager
     async def open_recording(self, order: RecordingOrder) -> AsyncIterator[RemoteRecording]:
         """See `Executor`."""
-        facts: RecordingFacts | NothingToDo
-        facts = await self._carry_out(worker.read_recording, order, priority=_READ)
-        if isinstance(facts, NothingToDo):
-            raise ResultsExist
-        yield RemoteRecording(self, order, facts)
+        async with self._carried_out(worker.read_recording, order, priority=_READ) as future:
+            read = cast("ReadRecording | NothingToDo", await self._fact(future))
+            if isinstance(read, NothingToDo):
+                raise ResultsExist
+            # The fact stays at its worker, with the object that the worker has spooled.
+            kept = (future,) if is_store_url(order.path) else ()
+            yield RemoteRecording(self, order, read.facts, kept)
 
     async def store_result(
         self,
@@ -161,7 +164,7 @@ class RunningExecutor:
             number=number,
         )
         try:
-            await self._carry_out(worker.send_recording, order, priority=_SEND)
+            await self._carry_out(worker.send_recording, order, *recording.kept, priority=_SEND)
         finally:
             del self._uploads[number]
 
@@ -179,36 +182,56 @@ class RunningExecutor:
             log.warning("received parts could not be recorded: %s", failure)
 
     async def _carry_out(
-        self,
-        work: Callable[..., Awaitable[T | OrderFailed]],
-        order: object,
-        *,
-        priority: int,
+        self, work: Callable[..., Awaitable[T | OrderFailed]], *order: object, priority: int
     ) -> T:
         """Give an order to a worker, and return the fact that comes back.
 
         Raises:
             DiffioError: The order failed, or was lost with its worker or the scheduler.
         """
+        async with self._carried_out(work, *order, priority=priority) as future:
+            return cast("T", await self._fact(future))
+
+    @contextlib.asynccontextmanager
+    async def _carried_out(
+        self, work: Callable[..., object], *order: object, priority: int
+    ) -> AsyncIterator[Future[Any]]:
+        """Give an order to a worker; the fact is released at the end."""
         future = None
+        key = f"{self._name}-{work.__name__}-{next(self._numbers)}"
         try:
-            future = self.client.submit(
-                work,
-                order,
-                key=f"{self._name}-{work.__name__}-{next(self._numbers)}",
-                pure=False,
-                priority=priority,
-            )
-            fact = cast("T | OrderFailed", await future)
+            try:
+                future = self.client.submit(
+                    worker.carry_out,
+                    own_versions(),
+                    work,
+                    *order,
+                    key=key,
+                    pure=False,
+                    priority=priority,
+                )
+            except OSError as failure:
+                raise self._lost(failure) from failure
+            yield future
+        finally:
+            if future is not None:
+                future.release()
+
+    async def _fact(self, future: Future[Any]) -> object:
+        try:
+            fact = await future
         except KilledWorker as failure:
             raise ConnectionFailed(
                 f"several workers died while they carried out an order: {failure}"
             ) from None
+        except ImportError as failure:
+            raise ConnectionFailed(
+                f"a worker that joined the cluster lacks the module {failure.name}: install the "
+                "same there as here, or remove it",
+                permanent=True,
+            ) from failure
         except (OSError, FutureCancelledError) as failure:
             raise self._lost(failure) from failure
-        finally:
-            if future is not None:
-                future.release()
         if isinstance(fact, OrderFailed):
             raise fact.error()
         return fact
@@ -231,6 +254,8 @@ class RemoteRecording:
     executor: RunningExecutor
     order: RecordingOrder
     facts: RecordingFacts
+    #: What the worker returned, while it may still have the recording open.
+    kept: tuple[Future[Any], ...]
 
     @property
     def size(self) -> int:

@@ -17,6 +17,8 @@ from diffio_async.options import ClientOptions
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from diffio_async._uploads.source import Source
+
 #: Options that the workers share with the coordinator. The others may contain a secret (headers, a
 #: proxy's password) or do not pickle (an SSL context, observers).
 _SHARED = (
@@ -50,13 +52,25 @@ class RecordingFacts:
 
     Attributes:
         digest: SHA-256 of the content in hex.
-        fingerprint: Size in bytes and modification time in ns; the upload requires the same.
+        fingerprint: Size in bytes and modification time in ns of a file; the upload requires the
+            same. None for an object of a store, whose digest is compared.
     """
 
     digest: str
     size: int
     name: str | None
-    fingerprint: tuple[int, int]
+    fingerprint: tuple[int, int] | None
+
+
+class ReadRecording:
+    """Fact: a recording was read. On the worker that read it, `source` may still be open."""
+
+    def __init__(self, facts: RecordingFacts, source: Source | None = None) -> None:
+        self.facts, self.source = facts, source
+
+    def __reduce__(self) -> tuple[type[ReadRecording], tuple[RecordingFacts]]:
+        """Pickle without the source, which no other process can read."""
+        return ReadRecording, (self.facts,)
 
 
 @frozen(kw_only=True)

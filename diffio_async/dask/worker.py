@@ -7,8 +7,11 @@ receives a result by a signed link; the coordinator makes all calls of the API.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import filecmp
+import itertools
 import secrets
+import weakref
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +24,8 @@ from diffio_async._http.transport import ApiTransport
 from diffio_async._storage.append_log import AlreadyInUse
 from diffio_async._storage.files import sibling_path
 from diffio_async._storage.threads import TrackedExecutor
+from diffio_async._store_url import StoreUrl, is_store_url, parse_url, place_of
+from diffio_async._stores.writing import own_size
 from diffio_async._uploads.open_source import open_source
 from diffio_async._uploads.resume_file import UploadCheckpoint, etags_as_json, etags_from_json
 from diffio_async._uploads.source import FileSource
@@ -29,11 +34,29 @@ from diffio_async._uploads.uploader import Uploader, project_from_record
 from diffio_async.batch.executor import MIN_CHECKPOINT_BYTES, ResultsExist
 from diffio_async.batch.local_executor import open_recording
 from diffio_async.batch.result_folder import kept_size, prepare_result
-from diffio_async.dask.orders import NothingToDo, OrderFailed, RecordingFacts, StoredResult
-from diffio_async.errors import DiffioError, DownloadFailed, InvalidSource, InvalidTarget
+from diffio_async.batch.result_objects import kept_object_size
+from diffio_async.dask.checks import check_versions
+from diffio_async.dask.orders import (
+    NothingToDo,
+    OrderFailed,
+    ReadRecording,
+    RecordingFacts,
+    StoredResult,
+)
+from diffio_async.errors import (
+    ConfigurationError,
+    ConnectionFailed,
+    DiffioError,
+    DownloadFailed,
+    InvalidSource,
+    InvalidTarget,
+)
 
 if TYPE_CHECKING:
-    from diffio_async.batch.executor import RecordingOrder
+    from collections.abc import Awaitable, Callable
+
+    from diffio_async._uploads.source import FileFingerprint, Source
+    from diffio_async.batch.executor import RecordingOrder, ResultOrder
     from diffio_async.dask.orders import DownloadOrder, Service, UploadOrder
     from diffio_async.models.generations import Download
     from diffio_async.models.projects import UploadRecord
@@ -42,6 +65,12 @@ if TYPE_CHECKING:
 _NO_KEY = "a-worker-has-no-key"
 #: Seconds between attempts to store a result that another worker is storing at the moment.
 _IN_USE_SECONDS = 0.5
+
+#: Maximum of objects of stores whose spools are open until they are uploaded, in one process.
+_MAX_KEPT = 32
+_kept = set[int]()
+_closing = set[object]()
+_numbers = itertools.count()
 
 _uploaders: dict[tuple[asyncio.AbstractEventLoop, Service], Uploader] = {}
 
@@ -54,23 +83,66 @@ def _uploader(service: Service) -> Uploader:
     return _uploaders[key]
 
 
-async def read_recording(order: RecordingOrder) -> RecordingFacts | NothingToDo | OrderFailed:
-    """Check that the results of a recording can be stored, and hash it."""
+async def carry_out(
+    versions: tuple[str, str], work: Callable[..., Awaitable[object]], *order: object
+) -> object:
+    """Carry out an order, unless a worker of other versions has joined the cluster."""
     try:
-        async with open_recording(order) as source:
-            return RecordingFacts(
+        check_versions(f"the worker {get_worker().address}", versions)
+    except ConfigurationError as failure:
+        return OrderFailed.of(ConnectionFailed(str(failure), permanent=True))
+    return await work(*order)
+
+
+async def read_recording(order: RecordingOrder) -> ReadRecording | NothingToDo | OrderFailed:
+    """Check that the results of a recording can be stored, and hash it.
+
+    An object of a store is spooled. The spool stays open until Dask releases the returned fact, so
+    that the upload on the same worker need not read the store again.
+    """
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            source = await stack.enter_async_context(open_recording(order))
+            facts = RecordingFacts(
                 digest=await source.digest(),
                 size=source.size,
                 name=source.name,
                 fingerprint=_fingerprint(source, order.path),
             )
+            if not is_store_url(order.path) or len(_kept) >= _MAX_KEPT:
+                return ReadRecording(facts)
+            read = ReadRecording(facts, source)
+            _keep_open(read, stack.pop_all())
+            return read
     except ResultsExist:
         return NothingToDo()
     except DiffioError as failure:
         return OrderFailed.of(failure)
 
 
-def _fingerprint(source: object, path: str) -> tuple[int, int]:
+def _keep_open(read: ReadRecording, stack: contextlib.AsyncExitStack) -> None:
+    """Close a source when Dask releases the fact that has it."""
+    loop, number = asyncio.get_running_loop(), next(_numbers)
+    _kept.add(number)
+
+    async def close() -> None:
+        await stack.aclose()
+        _kept.discard(number)
+        _closing.discard(asyncio.current_task())
+
+    def start() -> None:
+        _closing.add(loop.create_task(close()))
+
+    def released() -> None:
+        with contextlib.suppress(RuntimeError):  # the worker has ended, and with it the file
+            loop.call_soon_threadsafe(start)
+
+    weakref.finalize(read, released)
+
+
+def _fingerprint(source: Source, path: str) -> FileFingerprint | None:
+    if is_store_url(path):
+        return None
     if not isinstance(source, FileSource):
         raise InvalidSource(f"{path!r} is not a file")
     return source.fingerprint
@@ -121,22 +193,46 @@ class KeylessUpload(Upload):
         """Do nothing."""
 
 
-async def send_recording(order: UploadOrder) -> OrderFailed | None:
-    """Send the missing bytes of a recording to its project."""
+async def send_recording(order: UploadOrder, read: object = None) -> OrderFailed | None:
+    """Send the missing bytes of a recording to its project.
+
+    Args:
+        order: The order.
+        read: What `read_recording` returned, on this worker or another one.
+    """
     uploader = _uploader(order.service)
     try:
         record = await _latest_record(order)
-        async with open_source(order.path, max_bytes=order.max_bytes) as source:
-            if _fingerprint(source, order.path) != order.facts.fingerprint:
-                raise InvalidSource(
-                    f"{order.path!r} changed since it was read: try again when nothing writes to it"
-                )
+        async with contextlib.AsyncExitStack() as stack:
+            source = read.source if isinstance(read, ReadRecording) else None
+            if source is None:
+                opening = open_source(order.path, max_bytes=order.max_bytes)
+                source = await stack.enter_async_context(opening)
+            await _check_unchanged(order, source)
             checkpoint = UploadCheckpoint(_PartReporter(order), record)
             upload = KeylessUpload(uploader.sender, uploader.limiter(), source, None, None)
             await upload.send(project_from_record(record), record.content_type, checkpoint)
     except DiffioError as failure:
         return OrderFailed.of(failure)
     return None
+
+
+async def _check_unchanged(order: UploadOrder, source: Source) -> None:
+    """Check that a recording is the one that was read.
+
+    Raises:
+        InvalidSource: It is another one.
+    """
+    facts = order.facts
+    is_same = (
+        await source.digest() == facts.digest
+        if facts.fingerprint is None
+        else _fingerprint(source, order.path) == facts.fingerprint
+    )
+    if not is_same:
+        raise InvalidSource(
+            f"{order.path!r} changed since it was read: try again when nothing writes to it"
+        )
 
 
 async def _latest_record(order: UploadOrder) -> UploadRecord:
@@ -175,6 +271,9 @@ async def store_result(order: DownloadOrder) -> StoredResult | OrderFailed:
 
 async def _store(order: DownloadOrder) -> int:
     result, threads = order.result, TrackedExecutor()
+    root = place_of(result.root)
+    if isinstance(root, StoreUrl):
+        return await _store_object(order, root)
     if result.on_conflict == "skip":
         size = await threads.run(kept_size, result)
         if size is not None:
@@ -196,8 +295,34 @@ async def _store(order: DownloadOrder) -> int:
         return size
 
 
-async def _download(order: DownloadOrder, path: Path, *, overwrite: bool | None = None) -> int:
-    """Download a result to its path; with `overwrite` None, to a temporary file."""
+async def _store_object(order: DownloadOrder, root: StoreUrl) -> int:
+    result = order.result
+    try:
+        size = await kept_object_size(result, root)
+        if size is not None:
+            return size
+        overwrite = result.owned or result.on_conflict == "overwrite"
+        return await _download(order, result.path, overwrite=overwrite)
+    except InvalidTarget:
+        # A worker that carried out this order may have died after the object was written.
+        size = await own_size(parse_url(result.path, "the result"), _owner(result))
+        if size is None:
+            raise
+        return size
+
+
+def _owner(result: ResultOrder) -> str:
+    return "/".join(_key_of(result))
+
+
+def _key_of(result: ResultOrder) -> tuple[str, str, str]:
+    return result.project, result.generation, result.download_type
+
+
+async def _download(
+    order: DownloadOrder, path: Path | str, *, overwrite: bool | None = None
+) -> int:
+    """Download a result to its path or URL; with `overwrite` None, to a temporary file."""
     result, links = order.result, iter([order.link])
 
     async def get_link() -> Download:
@@ -206,7 +331,7 @@ async def _download(order: DownloadOrder, path: Path, *, overwrite: bool | None 
             raise DownloadFailed("the link to the result has expired: another one is requested")
         return link
 
-    is_result = overwrite is not None
+    is_file = overwrite is not None and isinstance(path, Path)
     downloaded = await download_result(
         _uploader(order.service).sender,
         get_link,
@@ -214,8 +339,8 @@ async def _download(order: DownloadOrder, path: Path, *, overwrite: bool | None 
         path,
         "overwrite" if overwrite else "error",
         None,
-        result_key=(result.project, result.generation, result.download_type),
-        resume=is_result,
-        before_open=partial(prepare_result, result) if is_result else None,
+        result_key=_key_of(result),
+        resume=is_file,
+        before_open=partial(prepare_result, result) if is_file else None,
     )
     return downloaded.size

@@ -29,6 +29,8 @@ class ClusterProcesses:
     threads: int = 8
     #: A module that each worker loads when it starts.
     preload: str | None = None
+    #: Further options of all members.
+    options: tuple[str, ...] = ()
     address: str = ""
     scheduler: asyncio.subprocess.Process | None = None
     members: list[asyncio.subprocess.Process] = field(factory=list)
@@ -75,6 +77,7 @@ class ClusterProcesses:
         """Start a member; return it with the address that follows the text `started`."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "dask", *command, "--host", "127.0.0.1", "--no-dashboard"),
+            *self.options,
             env={name: value for name, value in os.environ.items() if name not in _REMOVED},
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,

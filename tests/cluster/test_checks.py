@@ -39,14 +39,14 @@ async def test_an_address_that_cannot_be_used_is_refused(
         await connect(address, None, allow_insecure=False)
 
 
-def test_a_worker_reports_what_it_cannot_reach(tmp_path: Path) -> None:
+async def test_a_worker_reports_what_it_cannot_reach(tmp_path: Path) -> None:
     """A recording that is missing there, and a folder that is another one."""
     marker = tmp_path / "marker"
-    report = inspect_worker(str(tmp_path / "gone.wav"), str(tmp_path), str(marker))
+    report = await inspect_worker(str(tmp_path / "gone.wav"), str(tmp_path), str(marker))
     assert "No such file" in report.source_problem
     assert "another folder" in report.folder_problem
     marker.touch()
-    report = inspect_worker(str(marker), str(tmp_path), str(marker))
+    report = await inspect_worker(str(marker), str(tmp_path), str(marker))
     assert (report.source_problem, report.folder_problem) == ("", "")
     assert [each.name for each in tmp_path.iterdir()] == ["marker"]
 

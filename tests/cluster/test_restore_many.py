@@ -62,13 +62,13 @@ async def test_no_worker_gets_the_api_key(
 ) -> None:
     """It is in no order and no log; nor is a token or a signed link in a log or a repr."""
     orders: list[Any] = []
-    carry_out = RunningExecutor._carry_out
+    carried_out = RunningExecutor._carried_out
 
-    async def recorded(self: RunningExecutor, work: Any, order: Any, *, priority: int) -> Any:
-        orders.append(order)
-        return await carry_out(self, work, order, priority=priority)
+    def recorded(self: RunningExecutor, work: Any, *order: Any, priority: int) -> Any:
+        orders.append(order[0])
+        return carried_out(self, work, *order, priority=priority)
 
-    monkeypatch.setattr(RunningExecutor, "_carry_out", recorded)
+    monkeypatch.setattr(RunningExecutor, "_carried_out", recorded)
     source = recordings(tmp_path / "in", *NAMES)
     (source / "gone.wav").write_bytes(b"x")
     outcomes = await restored(

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from attrs import evolve
 
-from diffio_async.batch.executor import ResultOrder
+from diffio_async.batch.executor import RecordingOrder, ResultOrder
+from diffio_async.batch.schema import ResultPath
 from diffio_async.dask import worker
 from diffio_async.dask.orders import (
     DownloadOrder,
     OrderFailed,
+    ReadRecording,
     Service,
     StoredResult,
+    UploadOrder,
     shared_options,
 )
 from diffio_async.errors import DiffioError, DownloadFailed, InvalidTarget, UploadFailed
-from diffio_async.options import ClientOptions, RetryPolicy
+from diffio_async.models.projects import UploadRecord
+from diffio_async.options import MIB, ClientOptions, RetryPolicy
 from diffio_async.sandbox import Fault, RespondWith
 from tests.batch.scenes import content
+from tests.stores.conftest import _nothing_left_open
+from tests.stores.test_results import write
+from tests.stores.test_sources import content_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,6 +36,8 @@ if TYPE_CHECKING:
 
     from diffio_async import AsyncDiffio
     from diffio_async.sandbox import Sandbox
+
+__all__ = ["_nothing_left_open"]
 
 
 class _Worker:
@@ -96,6 +107,74 @@ async def test_an_expired_link_is_a_failure_that_names_it(
     assert isinstance(fact, OrderFailed)
     assert isinstance(fact.error(), DownloadFailed)
     assert "expired" in str(fact.error())
+
+
+async def test_an_object_is_kept_open_until_its_fact_is_released() -> None:
+    """The worker that read it uploads what it has spooled; other processes get the facts alone."""
+    await write("memory://in/a.wav", content("a", MIB))
+    read = await worker.read_recording(_reading("memory://in/a.wav"))
+    assert isinstance(read, ReadRecording)
+    assert read.source is not None
+    assert await read.source.read(0, MIB) == content("a", MIB)
+    copy = pickle.loads(pickle.dumps(read))
+    assert (copy.facts, copy.source) == (read.facts, None)
+    assert worker._kept
+    del read
+    while worker._kept:
+        await asyncio.sleep(0)
+
+
+async def test_an_object_that_was_replaced_is_not_sent() -> None:
+    """A worker that has to read it again compares its digest."""
+    await write("memory://in/b.wav", content("b"))
+    read = await worker.read_recording(_reading("memory://in/b.wav"))
+    assert isinstance(read, ReadRecording)
+    await write("memory://in/b.wav", content("other"), "overwrite")
+    facts = read.facts
+    record = UploadRecord(
+        digest=facts.digest,
+        size=facts.size,
+        file_name="b.wav",
+        content_type="audio/wav",
+        api_project_id="proj_1",
+    )
+    order = UploadOrder(
+        service=Service("http://127.0.0.1:9", ClientOptions()),
+        path="memory://in/b.wav",
+        max_bytes=MIB,
+        facts=facts,
+        record=record,
+        topic="t",
+        number=1,
+    )
+    fact = await worker.send_recording(order)
+    assert isinstance(fact, OrderFailed)
+    assert "changed since it was read" in str(fact.error())
+    await worker._uploader(order.service).sender.aclose()
+    worker._uploaders.clear()
+
+
+def _reading(url: str) -> RecordingOrder:
+    results = (ResultPath("audio", "memory://out/a.mp3", owned=False, bytes=None),)
+    return RecordingOrder(
+        path=url, results=results, root="memory://out/", on_conflict="error", max_bytes=MIB
+    )
+
+
+async def test_a_result_object_that_a_dead_worker_has_stored_is_accepted(
+    order: DownloadOrder,
+) -> None:
+    """The metadata of the object names the result; an object of others is kept."""
+    result = evolve(order.result, path="memory://out/a.mp3", root="memory://out/")
+    again = evolve(order, result=result)
+    for _ in range(2):
+        stored = await worker.store_result(again)
+        assert stored == StoredResult(size=len(content("a.wav")), worker=_Worker.address)
+    await write("memory://out/a.mp3", content("other"), "overwrite")
+    fact = await worker.store_result(again)
+    assert isinstance(fact, OrderFailed)
+    assert isinstance(fact.error(), InvalidTarget)
+    assert await content_of("memory://out/a.mp3") == content("other")
 
 
 def test_a_failure_keeps_its_causes_and_pickles() -> None:

@@ -39,7 +39,13 @@ _SERVER = "import sys; from moto.server import main; main(['-H', '127.0.0.1', '-
 def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a running S3 server."""
     pytest.importorskip("moto")
-    log = tmp_path_factory.mktemp("s3") / "server.log"
+    with s3_server(tmp_path_factory.mktemp("s3") / "server.log") as endpoint:
+        yield endpoint
+
+
+@contextlib.contextmanager
+def s3_server(log: Path) -> Iterator[str]:
+    """Run an S3 server, which logs its requests; return its address."""
     # Compiled modules make the next start faster.
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
     command = [sys.executable, "-c", _SERVER]
@@ -186,24 +192,30 @@ class Relay:
         raise ConnectionResetError
 
 
-@pytest.fixture
-async def relay(s3: Bucket, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Relay]:
-    """A relay, to which the environment points."""
-    relay = Relay()
+@contextlib.asynccontextmanager
+async def relay_to(endpoint: str, relay: Relay) -> AsyncIterator[Relay]:
+    """Run a relay before a server."""
 
     def accept(reader: Any, writer: Any) -> None:
-        task = asyncio.get_running_loop().create_task(relay.serve(s3.endpoint, reader, writer))
+        task = asyncio.get_running_loop().create_task(relay.serve(endpoint, reader, writer))
         relay.tasks.add(task)
         task.add_done_callback(relay.tasks.discard)
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
     relay.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    monkeypatch.setenv("AWS_ENDPOINT_URL", relay.url)
     yield relay
     server.close()
     for task in relay.tasks:
         task.cancel()
     await asyncio.gather(*relay.tasks, return_exceptions=True)
+
+
+@pytest.fixture
+async def relay(s3: Bucket, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Relay]:
+    """A relay, to which the environment points."""
+    async with relay_to(s3.endpoint, Relay()) as relay:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", relay.url)
+        yield relay
 
 
 @define
