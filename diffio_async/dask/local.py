@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import re
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 from distributed import LocalCluster
@@ -55,7 +55,8 @@ class LocalExecutorProcesses:
                 n_workers=self.workers,
                 threads_per_worker=_THREADS,
                 host="127.0.0.1",
-                dashboard_address=cast("Any", None),  # without one
+                # Any free port: there is a warning if that of the default is in use.
+                dashboard_address="127.0.0.1:0",
                 memory_limit=0,
                 asynchronous=True,
                 silence_logs=logging.ERROR,

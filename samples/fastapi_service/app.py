@@ -165,7 +165,9 @@ async def audio(recording_id: str) -> FileResponse:
 
 @app.exception_handler(DiffioError)
 @app.exception_handler(ClientDisconnect)
-async def refuse(_: Request, error: Exception) -> JSONResponse:
-    """Respond with an error; only that of a source is the client's."""
-    status = 400 if isinstance(error, InvalidSource) else 503
-    return JSONResponse({"detail": str(error)}, status)
+async def refuse(request: Request, error: Exception) -> JSONResponse:
+    """Respond with an error. Only that of a source is the client's: others may name the account."""
+    if isinstance(error, InvalidSource):
+        return JSONResponse({"detail": str(error)}, 400)
+    log.warning("%s %s failed: %s", request.method, request.url.path, error)
+    return JSONResponse({"detail": "the recording cannot be processed now: try again later"}, 503)

@@ -71,7 +71,8 @@ async def test_the_command_continues_what_failed_or_was_killed(
                 session.post(f"{url}/recordings", data={"recording": file}) as response,
             ):
                 assert response.status == 502
-                assert "402" in (await response.json())["error"]
+                assert "402" not in (await response.json())["error"]
+    assert "402" in (tmp_path / "output").read_text()
     async with running(restore, tmp_path / "killed", folder=PROJECT, DATA=data) as command:
         await until(lambda: bool(diffio_sandbox.state.generations))
         await command.stop(signal.SIGKILL)

@@ -1,6 +1,7 @@
 """Views: uploads, results and webhooks. A real service authorizes the caller first."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 
 import anyio
@@ -16,6 +17,7 @@ from .diffio import client, inbox, verifier
 from .models import Recording
 
 CHUNK = 256 * 1024
+log = logging.getLogger(__name__)
 
 
 @csrf_exempt
@@ -41,7 +43,9 @@ async def upload(request: HttpRequest) -> HttpResponse:
         return JsonResponse({"error": str(error)}, status=400)
     except DiffioError as error:
         # The row stays: `manage.py restore_recordings` continues from the step that it reached.
-        return JsonResponse({"error": str(error)}, status=502)
+        # The reason may name the account, which is not the caller's business.
+        log.warning("recording %s was not started: %s", recording.pk, error)
+        return JsonResponse({"error": "the recording is stored, and restored later"}, status=502)
     recording.generation_id = generation.generation_id
     await recording.asave(update_fields=["generation_id"])
     return JsonResponse(generation.to_dict(), status=202)
