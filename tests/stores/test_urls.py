@@ -92,4 +92,4 @@ def test_an_object_does_not_leave_its_folder() -> None:
     assert isinstance(url, StoreUrl)
     for below in ("../a.mp3", "x/../../a.mp3", "/a.mp3", "a\n.mp3", "x" * 1100):
         with pytest.raises(ConfigurationError):
-            url / below
+            _ = url / below
