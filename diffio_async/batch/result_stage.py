@@ -34,6 +34,7 @@ from diffio_async.errors import (
 )
 
 if TYPE_CHECKING:
+    from diffio_async._http.observers import Operation
     from diffio_async.batch.context import RunContext
     from diffio_async.batch.schema import RestorationJob, ResultDownload
     from diffio_async.events import DownloadProgress
@@ -49,10 +50,12 @@ class JobRunner:
 
     context: RunContext
     job: RestorationJob
+    operation: Operation
 
     async def run(self) -> None:
         """Create the generation if the job has none, and wait for its end."""
         job, running = self.job, self.context.running_generations
+        self.operation.api_project_id = job.project
         if job.generation is not None:
             project, generation = job.project or "", job.generation
         else:
@@ -60,6 +63,7 @@ class JobRunner:
             if created is None:
                 return
             project, generation = created
+        self.operation.generation_id = generation
         running[generation] = project
         try:
             await self._wait(project, generation)

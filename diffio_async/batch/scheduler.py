@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from diffio_async._storage.system_errors import shortage_of
@@ -17,8 +18,9 @@ from diffio_async.batch.upload_stage import FileIntake
 from diffio_async.errors import DiffioError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
+    from diffio_async._http.observers import Operation
     from diffio_async.batch.context import RunContext
 
 #: Seconds between scans for rows that other runs released.
@@ -82,12 +84,12 @@ class BatchRun:
             self._context.downloads_stopped = self._context.downloads_stopped or failure
 
     async def _as_operation(
-        self, name: str, coroutine: Coroutine[None, None, None], **ids: str
+        self, name: str, run: Callable[[Operation], Coroutine[None, None, None]], **ids: str
     ) -> None:
         """Run the upload and generation of a file, or its download, as one operation."""
         sender = self._context.generations._sender  # noqa: SLF001
-        with sender.operation(name, **ids):
-            await coroutine
+        with sender.operation(name, **ids) as operation:
+            await run(operation)
 
     def _start(self, coroutine: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(self._run_task(self._step(coroutine)))
@@ -140,7 +142,7 @@ class BatchRun:
             jobs = await self._journal.transition(lease_jobs, free)
             for job in jobs:
                 context.in_flight += 1
-                self._start(self._as_operation("batch_file", self._run_job(job)))
+                self._start(self._as_operation("batch_file", partial(self._run_job, job)))
         uploads = min(free - len(jobs), context.congestion.limit - context.uploading)
         if uploads > 0 and (self._more_files or now >= context.next_scan_at):
             files = await self._journal.write(lease_files, self._journal.run_id, uploads)
@@ -148,12 +150,12 @@ class BatchRun:
             for file in files:
                 context.in_flight += 1
                 context.uploading += 1
-                self._start(self._as_operation("batch_file", self._run_file(file)))
+                self._start(self._as_operation("batch_file", partial(self._run_file, file)))
         if now >= context.next_scan_at and len(jobs) < free:
             context.next_scan_at = now + _POLL_SECONDS
         return bool(jobs or files)
 
-    async def _run_file(self, file: SourceFile) -> None:
+    async def _run_file(self, file: SourceFile, operation: Operation) -> None:
         context, intake = self._context, FileIntake(self._context, file)
         job = None
         try:
@@ -166,11 +168,11 @@ class BatchRun:
                 context.in_flight -= 1
             context.slot_freed.notify()
         if job is not None:
-            await self._run_job(job)
+            await self._run_job(job, operation)
 
-    async def _run_job(self, job: RestorationJob) -> None:
+    async def _run_job(self, job: RestorationJob, operation: Operation) -> None:
         try:
-            await JobRunner(self._context, job).run()
+            await JobRunner(self._context, job, operation).run()
         except Exception as failure:  # noqa: BLE001 - fails only this job
             await self._context.fail_unexpectedly(job, failure)
         finally:
@@ -192,7 +194,7 @@ class BatchRun:
             for download in leased:
                 context.downloading += 1
                 ids = {"generation_id": download.generation, "api_project_id": download.project}
-                running = self._run_download(download)
+                running = partial(self._run_download, download)
                 self._start(self._as_operation("batch_download", running, **ids))
             if len(leased) == free > 0:
                 continue
@@ -203,7 +205,7 @@ class BatchRun:
         while context.downloading and self._failure is None:
             await context.result_ready.wait(context.result_ready.version, _POLL_SECONDS)
 
-    async def _run_download(self, download: ResultDownload) -> None:
+    async def _run_download(self, download: ResultDownload, _: Operation) -> None:
         context = self._context
         try:
             await ResultDownloader(context, download).run()

@@ -132,7 +132,7 @@ class ReportRequest:
             raise ConfigurationError(str(failure).replace("link=True", "--link")) from failure
 
     async def _make(self, listing: Listing) -> int:
-        from diffio_async.cli.measured import run_stoppable
+        from diffio_async.cli.measured import run_stoppable, warning_lines
         from diffio_async.report.maker import make_page, make_rows
 
         progress = _Progress(len(listing.recordings), as_json=self.as_json)
@@ -148,10 +148,13 @@ class ReportRequest:
                 }
                 made = await run_stoppable(partial(make_page, listing, self.output, **options))
                 rows, page = [*made.rows], str(made.page)
-        if self.text:
-            for row in rows:
+        for row in rows:
+            if self.text:
                 print_event(_event(row), *_lines(row), as_json=self.as_json)
                 console.out.wait()
+            elif row["state"] in _UNUSABLE and not self.as_json:
+                for line in [*_reason(row), *warning_lines(row)]:
+                    console.note(f"{row['name']}: {line}")
         states = Counter(row["state"] for row in rows)
         counts = ", ".join(f"{count} {state}" for state, count in states.items())
         event = {"event": "report", "page": page, "recordings": len(rows), "states": states}
@@ -166,15 +169,14 @@ def _lines(row: Row) -> list[str]:
 
     seconds = row["seconds"]
     length = "" if seconds is None else f", {format_clock(seconds)}"
-    error = row["error"]
-    reason = [] if error is None else [error["message"], *filter(None, [error["next"]])]
-    lines = [
-        *number_lines(row),
-        *waveform_lines(row),
-        *reason,
-        *warning_lines(row),
-    ]
+    lines = [*number_lines(row), *waveform_lines(row), *_reason(row), *warning_lines(row)]
     return [f"{row['name']}: {row['state']}{length}", *(f"  {line}" for line in lines)]
+
+
+def _reason(row: Row) -> list[str]:
+    """Return why a recording was not restored, and what to do next."""
+    error = row["error"]
+    return [] if error is None else [error["message"], *filter(None, [error["next"]])]
 
 
 def _event(row: Row) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -15,7 +16,7 @@ from urllib.parse import quote
 
 from attrs import frozen
 
-from diffio_async._storage.files import publish
+from diffio_async._storage.files import publish, try_lock
 from diffio_async._storage.system_errors import reason_of
 from diffio_async._validators import local_path, one_of, positive_int
 from diffio_async.batch.schema import absolute
@@ -37,6 +38,8 @@ _MAX_JOBS = 8
 #: Bytes that a page may embed: browsers do not open much larger files.
 MAX_EMBEDDED = 256 * 1024 * 1024
 _HTML = {".html", ".htm"}
+#: Prefix of the hidden folders in which pages are made, and the file that shows that one is in use.
+_WORKING, _LOCK = ".diffio-report-", "in-use"
 #: Names in the folder of a linked page: of its rows, and of the file managers of macOS and Windows.
 _OWN_FILE = re.compile(r"r[0-9]+(?:\.js|-(?:before|after)\.(?:png|mp3))|\.DS_Store|Thumbs\.db")
 
@@ -263,13 +266,44 @@ def _not_written(page: Path, failure: Exception) -> InvalidTarget:
 def _working_folder(page: Path) -> Iterator[Path]:
     """Create a hidden folder beside the page, and remove it at the end."""
     try:
-        folder = tempfile.mkdtemp(prefix=".diffio-report-", dir=page.parent)
+        folder = Path(tempfile.mkdtemp(prefix=_WORKING, dir=page.parent))
+        lock = _lock(folder)
     except OSError as failure:
         raise _not_written(page, failure) from failure
     try:
-        yield Path(folder)
+        _remove_stale(folder)
+        yield folder
     finally:
+        os.close(lock)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lock(folder: Path) -> int:
+    """Return an open file in the folder that is locked as long as this process lives."""
+    unlocked = folder / f"{_LOCK}.new"
+    descriptor = os.open(unlocked, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    try_lock(descriptor)
+    # Under this name, a file that is not locked is one of a process that has ended.
+    unlocked.rename(folder / _LOCK)
+    return descriptor
+
+
+def _remove_stale(own: Path) -> None:
+    """Remove folders that killed processes of the same user left beside this one."""
+    if not _is_in_use(own):  # a file system without locks
+        return
+    for folder in own.parent.glob(f"{_WORKING}*"):
+        with contextlib.suppress(OSError):
+            if folder.lstat().st_uid == own.stat().st_uid and not _is_in_use(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_in_use(folder: Path) -> bool:
+    descriptor = os.open(folder / _LOCK, os.O_RDWR)
+    try:
+        return not try_lock(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _write(listing: Listing, rows: list[Row], target: Path, *, linked: bool) -> None:

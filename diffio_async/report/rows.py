@@ -53,8 +53,10 @@ def make_row(task: Task) -> dict[str, Any]:
             numbers[side] = _add_side(row, side, Path(path), task)
         except Unusable as error:
             row["warnings"].append(f"{error}")
-            if side == "after":
-                row["state"] = "missing" if error.missing else "damaged"
+            if side == "after" and error.missing:
+                row["state"] = "missing"
+            elif task.after is not None and not error.missing:
+                row["state"] = "damaged"
     row["gain"] = None
     change = gain(numbers.get("before"), numbers.get("after"))
     if change is not None:

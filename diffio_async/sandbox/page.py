@@ -127,7 +127,7 @@ class Page:
         if request.method in ("GET", "HEAD"):
             return
         sent = request.headers.get("X-Page-Token", "")
-        if not hmac.compare_digest(sent.encode(), self._token.encode()):
+        if not hmac.compare_digest(sent.encode("utf-8", "surrogateescape"), self._token.encode()):
             raise HttpError(
                 403,
                 "the sandbox was restarted since this page was loaded: reload it",

@@ -285,6 +285,49 @@ async def test_an_interrupted_report_leaves_nothing(
     assert sorted(tmp_path.iterdir()) == before
 
 
+async def test_the_folder_of_a_killed_report_is_removed_by_the_next(
+    start: Start, run: Run, long_talk: Path, tmp_path: Path
+) -> None:
+    """One that another process still uses is kept."""
+    for number in range(20):
+        shutil.copy(tmp_path / long_talk, tmp_path / f"{number}.wav")
+        shutil.copy(tmp_path / long_talk, tmp_path / f"{number}.restored.mp3")
+    killed = await start("report", ".", "-o", "killed.html", "--jobs", 1)
+    folder = await working_folder(tmp_path)
+    killed.kill()
+    await killed.wait()
+    running = await start("report", ".", "-o", "running.html", "--jobs", 1)
+    used = await working_folder(tmp_path, besides=folder)
+    assert not folder.exists()
+    done = await run("report", SAMPLE, CLEAN, "-o", "page.html")
+    assert done.returncode == 0, done.stderr
+    assert used.exists()
+    running.send_signal(signal.SIGINT)
+    with anyio.fail_after(30):
+        assert await running.wait() == 130
+    assert list(tmp_path.glob(".diffio-report-*")) == []
+
+
+async def working_folder(folder: Path, *, besides: Path | None = None) -> Path:
+    """Wait until a report is being made in a folder, and return where."""
+    with anyio.fail_after(30):
+        while True:
+            for picture in folder.glob(".diffio-report-*/files/*.png"):
+                if picture.parents[1] != besides:
+                    return picture.parents[1]
+            await anyio.sleep(0.02)
+
+
+async def test_a_recording_that_cannot_be_played_is_named(run: Run, tmp_path: Path) -> None:
+    """The page is written, the warning is printed, and the exit code is 1."""
+    (tmp_path / "talk.txt").write_text("these are the minutes\n" * 50)
+    done = await run("report", "talk.txt", CLEAN, "-o", "page.html")
+    assert done.returncode == 1
+    assert done.stdout == f"{tmp_path / 'page.html'}: 1 damaged\n"
+    assert done.stderr.startswith("talk.txt: warning: 'talk.txt' cannot be played: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
 async def test_restore_shows_the_same_numbers_on_a_terminal(
     run: Run, start: Start, echo: Sandbox, talk: Path, tmp_path: Path
 ) -> None:

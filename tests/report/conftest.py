@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import wave
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
+from tests.sounds import write_wav
 
 RATE = 48_000
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -37,19 +38,13 @@ def phrases(level_db: float, seconds: float) -> Sound:
     return sound
 
 
-@pytest.fixture
-def write_wav(tmp_path: Path) -> WriteWav:
+@pytest.fixture(name="write_wav")
+def write_wav_here(tmp_path: Path) -> WriteWav:
     """Write 16-bit PCM into the test's folder; a two-dimensional array has a row per channel."""
 
     def write(name: str, sound: Sound, rate: int = RATE) -> Path:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        channels = np.atleast_2d(sound)
-        with wave.open(str(path), "wb") as writer:
-            writer.setnchannels(len(channels))
-            writer.setsampwidth(2)
-            writer.setframerate(rate)
-            writer.writeframes((np.clip(channels.T, -1, 1) * 32767).astype("<i2").tobytes())
-        return path
+        return write_wav(path, sound, rate)
 
     return write

@@ -176,6 +176,14 @@ def test_bad_results_are_rows_with_a_reason(tmp_path: Path, write_wav: WriteWav)
     assert all(row["before"] for row in rows)
 
 
+def test_a_recording_that_cannot_be_played_is_a_damaged_row(tmp_path: Path) -> None:
+    """Although its result is a recording: the two were not compared."""
+    (tmp_path / "talk.txt").write_text("these are the minutes\n" * 50)
+    (row,) = make_rows(list_pairs([(tmp_path / "talk.txt", CLEAN)]))
+    assert (row["state"], row["before"], bool(row["after"])) == ("damaged", None, True)
+    assert "'talk.txt' cannot be played" in row["warnings"][0]
+
+
 def test_an_existing_page_is_kept(tmp_path: Path) -> None:
     """Nothing is measured; `overwrite` replaces the page and its folder."""
     page = tmp_path / "page.html"

@@ -175,6 +175,7 @@ async def test_faults_are_switched_on_and_off() -> None:
     [
         {},
         {"X-Page-Token": "guessed"},
+        {"X-Page-Token": "gu\u00e9ssed"},
         {"Origin": "https://evil.example", "X-Page-Token": "TOKEN"},
         {"Sec-Fetch-Site": "cross-site", "X-Page-Token": "TOKEN"},
         {"Host": "evil.example", "X-Page-Token": "TOKEN"},
@@ -191,6 +192,21 @@ async def test_a_change_needs_the_token_and_the_page_itself(headers: dict[str, s
             refused = await caller.send("POST", url, json={"remove": "all"}, headers=sent)
             assert refused.status in (403, 421), (path, refused.body)
         assert not caller.sandbox.state.projects
+
+
+async def test_a_token_with_bytes_that_are_not_utf_8_is_refused() -> None:
+    """A program may send any bytes in a header; the sandbox logs no error of its own."""
+    async with calling(echoing()) as caller:
+        port = caller.sandbox.page_url.rstrip("/").rpartition(":")[2]
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(port))
+        writer.write(
+            b"POST /page/faults HTTP/1.1\r\nHost: 127.0.0.1:" + port.encode() + b"\r\n"
+            b"X-Page-Token: gu\xe9ssed\r\nContent-Length: 2\r\n\r\n{}"
+        )
+        status = await reader.readline()
+        writer.close()
+        await writer.wait_closed()
+    assert status.split()[1] == b"403"
 
 
 @pytest.mark.parametrize(

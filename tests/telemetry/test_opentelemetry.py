@@ -202,6 +202,7 @@ async def test_each_file_of_a_batch_is_a_trace(
         (span.attributes or {})["diffio.generation_id"]: context_of(span)
         for span in recorder.named("diffio.create_generation")
     }
+    assert {(span.attributes or {}).get("diffio.generation_id") for span in files} == {*creators}
     downloads = recorder.named("diffio.batch_download")
     assert len(downloads) == 3
     for span in downloads:

@@ -1,6 +1,5 @@
 """Fixtures for the restoration tests: decode files, compare sounds, create recordings."""
 
-import wave
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +11,7 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from diffio_async.sandbox.audio import Restored, restore
+from tests.sounds import write_wav
 
 RATE = 48_000
 SAMPLES = Path(__file__).parents[3] / "samples"
@@ -47,17 +47,6 @@ def si_sdr(reference: Sound, sound: Sound) -> float:
     reference, sound = reference[:length], sound[:length]
     wanted = reference * (sound @ reference) / (reference @ reference)
     return float(10 * np.log10((wanted @ wanted) / ((sound - wanted) @ (sound - wanted))))
-
-
-def write_wav(path: Path, sound: Sound, rate: int = RATE) -> Path:
-    """Write 16-bit PCM; a two-dimensional array has one row per channel."""
-    channels = np.atleast_2d(sound)
-    with wave.open(str(path), "wb") as writer:
-        writer.setnchannels(len(channels))
-        writer.setsampwidth(2)
-        writer.setframerate(rate)
-        writer.writeframes((np.clip(channels.T, -1, 1) * 32767).astype("<i2").tobytes())
-    return path
 
 
 def write_media(
