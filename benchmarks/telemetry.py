@@ -154,7 +154,7 @@ def main() -> None:
             asyncio.run((contend_bare if name in BARE else contend)(name, *url))
         return
     command = partial(process, sys.executable, __file__, "--role")
-    groups = {"one call": CLIENTS}
+    groups: dict[str, tuple[str, ...]] = {"one call": CLIENTS}
     if find_spec("opentelemetry.instrumentation") is not None:
         groups["one request"] = BARE
     rows: list[Figures] = []

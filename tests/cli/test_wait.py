@@ -164,7 +164,7 @@ async def test_a_terminal_shows_one_table(start: Start) -> None:
         env = {**sandbox.environment, "TERM": "xterm", "COLUMNS": "120"}
         process = await start("wait", made.handle, env=env, stdout=its, stderr=its)
         os.close(its)
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE):
             shown = await anyio.to_thread.run_sync(read, ours)
             assert await process.wait() == 0
     assert "generations ended" in shown

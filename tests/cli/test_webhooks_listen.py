@@ -45,7 +45,7 @@ class Listener:
 
     async def next(self) -> dict[str, Any]:
         """The next object it prints."""
-        with anyio.fail_after(15):
+        with anyio.fail_after(PATIENCE):
             while b"\n" not in self._text:
                 self._text += await self._pieces.receive()
         line, _, self._text = self._text.partition(b"\n")
@@ -61,7 +61,7 @@ class Listener:
     async def stop(self, number: signal.Signals = signal.SIGINT) -> tuple[int, str]:
         """Its exit code, and its stderr."""
         self.process.send_signal(number)
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE):
             code = await self.process.wait()
         assert self.process.stderr is not None
         return code, b"".join([piece async for piece in self.process.stderr]).decode()
@@ -178,11 +178,11 @@ async def test_each_event_is_a_line(start: Start) -> None:
     url = (await process.stderr.receive()).decode().split()[2].rstrip(",")
     odd = body_of("generation.failed", error="caf\u00e9")
     assert await post(url, odd, headers_of(odd)) == 200
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE):
         assert (await process.stdout.receive()).endswith(b"error: caf\\xe9\n")
     body = body_of("generation.failed", error="no \x1b[31mspeech")
     assert await post(url, body, headers_of(body)) == 200
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE):
         line = (await process.stdout.receive()).decode()
     assert line.endswith(" generation.failed gen_1 msg_1 error: no \\x1b[31mspeech (duplicate)\n")
 
@@ -298,7 +298,7 @@ async def test_no_event_is_lost_between_sender_and_target(start: Start) -> None:
                 listener.process.kill()
                 await listener.process.wait()
                 listener = await listening(start, *arguments)
-        with anyio.fail_after(30):
+        with anyio.fail_after(PATIENCE):
             while (
                 sandbox.state.messages
                 or {id_of(forwarded) for forwarded, _ in other.deliveries} != sent
@@ -420,7 +420,7 @@ async def test_a_closed_reader_ends_the_listener(start: Start, tmp_path: Path) -
         os.close(theirs)
         os.close(ours)
     assert await post(url, body_of(), headers_of(body_of())) == 200
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE):
         assert await process.wait() == 0
     assert process.stderr is not None
     assert b"".join([piece async for piece in process.stderr]) == b""
