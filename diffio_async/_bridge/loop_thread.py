@@ -208,7 +208,10 @@ class LoopThreadManager:
     """Owner of the loop thread of this process."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # a signal handler may call while its thread holds it
+        # A signal handler may call while its thread holds it. From Python 3.14 on, Ctrl-C during
+        # the first call may leave it held: its thread can enter it again, but another one that has
+        # to start the loop would wait. Once the loop runs, calls do not use it.
+        self._lock = threading.RLock()
         self._thread: LoopThread | None = None
         self._exiting = False
         self._abandoned: list[

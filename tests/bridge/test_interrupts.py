@@ -47,7 +47,8 @@ def test_uncaught_ctrl_c(start: Start) -> None:
 @pytest.mark.slow
 def test_unwinding_has_a_limit(start: Start) -> None:
     """A coroutine that takes more than five seconds to unwind is no longer waited for."""
-    assert interrupted(start, "unwinding_for_long") == ["['asleep'] 5"]
+    (line,) = interrupted(start, "unwinding_for_long")
+    assert line in [f"['asleep'] {seconds}" for seconds in range(5, 20)]
 
 
 @pytest.mark.slow

@@ -25,6 +25,8 @@ from diffio_async.sandbox import Sandbox
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "noisy-speech.wav"
 
+#: Seconds after which a test gives up: on a busy machine, a command starts in 20.
+PATIENCE = 100.0
 #: Where the tests run with Ctrl-C ignored (in the background of a shell), the command must not.
 COMMAND = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"

@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from diffio_async.sandbox import Delay, Fault, Sandbox, Stall
+from tests.cli.conftest import PATIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,13 +32,23 @@ async def until_seen(sandbox: Sandbox, fragment: str) -> None:
             await anyio.sleep(0.02)
 
 
+async def until_polled_twice(sandbox: Sandbox) -> None:
+    """Wait until each generation was polled twice: the command has received the first response."""
+    with anyio.fail_after(PATIENCE):
+        while any(
+            sum((seen.json or {}).get("generationId") == each for seen in polls(sandbox)) < 2
+            for each in sandbox.state.generations
+        ):
+            await anyio.sleep(0.02)
+
+
 async def interrupted(
     start: Start, sandbox: Sandbox, arguments: list[object], at: str, number: signal.Signals
 ) -> tuple[int, str, str]:
     """Run a command, signal it after a request to `at`; return its code, stdout, stderr."""
     process = await start(*arguments, env=sandbox.environment)
     await until_seen(sandbox, at)
-    await anyio.sleep(0.1)
+    await until_polled_twice(sandbox)
     process.send_signal(number)
     with anyio.fail_after(PATIENCE):
         code = await process.wait()
@@ -194,8 +205,9 @@ async def test_each_generation_that_continues_is_reported(
             "restore", "a.wav", "b.wav", "c.wav", "-j", "2", env=sandbox.environment
         )
         with anyio.fail_after(PATIENCE):
-            while len({seen.json["generationId"] for seen in polls(sandbox)}) < 2:
+            while len(sandbox.state.generations) < 2:
                 await anyio.sleep(0.02)
+            await until_polled_twice(sandbox)
         process.send_signal(signal.SIGINT)
         with anyio.fail_after(PATIENCE):
             assert await process.wait() == 130

@@ -15,6 +15,7 @@ import pytest
 
 from diffio_async import AsyncDiffio, Generation
 from diffio_async.sandbox import Fault, RespondWith, Sandbox
+from tests.cli.conftest import PATIENCE
 from tests.cli.test_interrupts import interrupted
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ async def test_handles_are_waited_for(run: Run) -> None:
 @pytest.mark.slow
 async def test_running_generations_of_projects_are_waited_for(run: Run) -> None:
     """Without ids, `--project` selects its running generations; JSON has an object for each."""
-    async with Sandbox(engine="echo", duration=2.0) as sandbox:
+    async with Sandbox(engine="echo", duration=5.0) as sandbox:
         made = await start_generations(sandbox, 2, 1)
         projects = list({generation.api_project_id: None for generation in made})
         named = [word for project in projects for word in ("--project", project)]
@@ -96,7 +97,7 @@ async def test_a_failure_or_timeout_is_code_1(run: Run, echo: Sandbox) -> None:
     }
     echo.faults.add(Fault(path=PROGRESS, times=None, action=RespondWith(200, json=queued)))
     named = [lost.generation_id, "--project", lost.api_project_id]
-    done = await run("wait", *named, "--timeout", "0.3", "--json", env=echo.environment)
+    done = await run("wait", *named, "--timeout", "3", "--json", env=echo.environment)
     assert done.returncode == 1
     (fact,) = [json.loads(line) for line in done.stdout.splitlines()]
     assert (fact["event"], fact["error"], fact["status"]) == ("failed", "WaitTimeout", "queued")
@@ -136,7 +137,7 @@ async def test_wrong_usage_is_refused(
 @pytest.mark.parametrize("as_json", [False, True])
 async def test_an_interrupted_wait_prints_how_to_wait_again(start: Start, as_json: bool) -> None:
     """The generations continue: code 130, and the command that waits for the rest."""
-    async with Sandbox(engine="echo", duration=60.0) as sandbox:
+    async with Sandbox(engine="echo", duration=600.0) as sandbox:
         made = await start_generations(sandbox, 1, 1)
         handles = [generation.handle for generation in made]
         arguments: list[object] = ["wait", *handles, *(["--json"] if as_json else [])]

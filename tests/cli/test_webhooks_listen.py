@@ -19,6 +19,7 @@ from attrs import define, field
 from diffio_async import AsyncDiffio, WebhookEvent, WebhookInbox, WebhookVerifier
 from diffio_async.cli.webhooks.forward import Forwarder, NotForwarded
 from diffio_async.sandbox import Drop, Duplicate, Fault, LoseResponse, Sandbox
+from tests.cli.conftest import PATIENCE
 from tests.webhooks.scenes import SECRET, body_of, headers_of
 
 if TYPE_CHECKING:
@@ -227,11 +228,11 @@ async def test_an_event_that_cannot_be_forwarded_is_refused() -> None:
         Forwarder(other.url, [SECRET]) as forwarder,
     ):
         with pytest.raises(NotForwarded, match="responded 500"):
-            await forwarder.send_with_retries("msg_1", body_of(), timeout=0.6)
-        assert len(other.deliveries) == 2
+            await forwarder.send_with_retries("msg_1", body_of(), timeout=3)
+        assert len(other.deliveries) >= 2
     async with Forwarder(other.url, [SECRET]) as forwarder:
         with pytest.raises(NotForwarded, match="cannot be reached"):
-            await forwarder.send_with_retries("msg_1", body_of(), timeout=0.2)
+            await forwarder.send_with_retries("msg_1", body_of(), timeout=2)
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from diffio_async import (
 )
 from diffio_async.sandbox import Fault, RespondWith, Sandbox
 from tests.conftest import QUICK
-from tests.scripts import forever, progress_body, requests_to
+from tests.scripts import PROGRESS, forever, progress_body, requests_to
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,9 +53,18 @@ async def test_a_cancelled_restoration_notes_the_running_generation(
 ) -> None:
     """The caller's timeout ends the wait; notes contain the ids of the billed generation."""
     sandbox.faults.add(forever(progress_body("processing")))
+
+    async def expire() -> None:
+        while not requests_to(sandbox, PROGRESS):
+            await asyncio.sleep(0.01)
+        deadline.reschedule(0)
+
+    deadline = asyncio.timeout(None)
+    expiring = asyncio.create_task(expire())
     with pytest.raises(TimeoutError) as caught:
-        async with asyncio.timeout(0.2):
+        async with deadline:
             await client.restore(SPEECH, idempotency_key="mine")
+    await expiring
     notes = caught.value.__cause__.__notes__ if caught.value.__cause__ else []
     (project,) = await client.projects.list()
     assert f"api_project_id={project.api_project_id}" in notes
@@ -87,7 +96,7 @@ async def test_a_pending_transcript_is_waited_for(client: AsyncDiffio, sandbox: 
     assert result.content
     sandbox.faults.add(Fault(path=link, times=None, action=pending))
     with pytest.raises(TranscriptPending):
-        await client.restore(SPEECH, download_type="transcript", timeout=0.2)
+        await client.restore(SPEECH, download_type="transcript", timeout=3)
 
 
 async def test_an_empty_stream_starts_no_generation(client: AsyncDiffio, sandbox: Sandbox) -> None:

@@ -18,10 +18,12 @@ from tests.downloads.scenes import RESULT, entries, finished, media
 _PROGRAM = """
 import asyncio, sys
 from pathlib import Path
-from diffio_async import AsyncDiffio
+from diffio_async import AsyncDiffio, ClientOptions
 
 async def main(base_url, generation_id, api_project_id, target):
-    async with AsyncDiffio("diffio_sandbox_key", base_url=base_url) as client:
+    # One connection, so that each process requests one range: what the last one has left.
+    options = ClientOptions(max_download_connections=1)
+    async with AsyncDiffio("diffio_sandbox_key", base_url=base_url, options=options) as client:
         await client.generations.download(
             generation_id=generation_id, api_project_id=api_project_id, download_type="audio",
             download_file_path=target, resume=True,

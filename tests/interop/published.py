@@ -7,10 +7,14 @@ Address and key come from the environment. What happened is printed as one line 
 
 import json
 import sys
+import time
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+#: Status of a download whose transcript is not ready.
+CONFLICT = 409
 
 
 def one_call(client: Any, model: str, source: str, folder: Path) -> dict[str, Any]:
@@ -77,10 +81,18 @@ def transcript(client: Any, model: str, source: str, folder: Path) -> dict[str, 
         "apiProjectId": result.project.apiProjectId,
     }
     progress = client.generations.wait_for_complete(**names, pollInterval=0.2, timeout=120)
-    client.generations.download(
-        **names, downloadFilePath=str(folder / "transcript.json"), downloadType="transcript"
-    )
-    return {"status": progress.status}
+    ends_at = time.monotonic() + 120
+    while True:
+        try:
+            client.generations.download(
+                **names, downloadFilePath=str(folder / "transcript.json"), downloadType="transcript"
+            )
+        except Exception as error:
+            # On a busy machine, the words take longer than the service waits for them.
+            if getattr(error, "statusCode", None) != CONFLICT or time.monotonic() > ends_at:
+                raise
+        else:
+            return {"status": progress.status}
 
 
 def main() -> None:

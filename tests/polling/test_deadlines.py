@@ -14,12 +14,12 @@ from diffio_async.sandbox import Delay, Fault, Sandbox
 from tests.scripts import PROGRESS, forever, progress_body, requests_to, scripted
 
 #: Seconds that a busy machine may add.
-LEEWAY = 1.0
+LEEWAY = 20.0
 
 
 async def test_a_deadline_cancels_the_poll_in_flight(client: AsyncDiffio, sandbox: Sandbox) -> None:
     """A host that does not respond does not delay a wait beyond its deadline."""
-    sandbox.faults.add(Fault(path=PROGRESS, action=Delay(30)))
+    sandbox.faults.add(Fault(path=PROGRESS, action=Delay(600)))
     started_at = time.monotonic()
     with pytest.raises(WaitTimeout, match="had no response") as caught:
         await client.generations.wait_for_complete(generation_id="gen_1", timeout=0.2)
@@ -35,20 +35,21 @@ async def test_a_long_interval_ends_at_the_deadline(client: AsyncDiffio, sandbox
     started_at = time.monotonic()
     with pytest.raises(WaitTimeout, match="'processing'") as caught:
         await client.generations.wait_for_complete(
-            generation_id="gen_1", timeout=0.3, poll_interval=3600
+            generation_id="gen_1", timeout=2, poll_interval=3600
         )
-    assert 0.3 <= time.monotonic() - started_at < 0.3 + LEEWAY
+    assert 2 <= time.monotonic() - started_at < 2 + LEEWAY
     assert caught.value.progress is not None
     assert len(requests_to(sandbox, PROGRESS)) >= 2
 
 
+@pytest.mark.slow
 async def test_a_result_during_the_last_interval_is_not_a_timeout(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     """The last poll is just before the deadline, not after it."""
     sandbox.faults.add(*scripted(progress_body("processing")), forever(progress_body("complete")))
     progress = await client.generations.wait_for_complete(
-        generation_id="gen_1", timeout=0.3, poll_interval=3600
+        generation_id="gen_1", timeout=2, poll_interval=3600
     )
     assert progress.complete
 
@@ -96,6 +97,7 @@ async def test_a_callers_own_deadline_wins(client: AsyncDiffio, sandbox: Sandbox
     with anyio.move_on_after(0.1) as scope:
         await client.generations.wait_for_complete(generation_id="gen_1")
     assert scope.cancelled_caught
+    await asyncio.sleep(0.15)  # a request that was sent before may arrive
     before = len(requests_to(sandbox, PROGRESS))
     await asyncio.sleep(0.15)
     assert len(requests_to(sandbox, PROGRESS)) == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -61,7 +62,7 @@ async def test_429_pauses_all_polls_once() -> None:
     events: list[object] = []
     async with sandbox_client(duration=0.15, observers=(events.append,)) as (client, sandbox):
         generations = await generate(client, 4, 1)
-        busy = RespondWith(status=429, headers={"Retry-After": "0.4"})
+        busy = RespondWith(status=429, headers={"Retry-After": "2"})
         sandbox.faults.add(Fault(path=PROGRESS, times=2, action=busy))
         # Waits with `on_progress` poll at once, so several polls are in flight.
         waits = [
@@ -72,8 +73,8 @@ async def test_429_pauses_all_polls_once() -> None:
         ]
         await asyncio.gather(*waits)
         times = [seen.at for seen in requests_to(sandbox, PROGRESS)]
-        later = [at - times[0] for at in times if at - times[0] > 0.15]
-        assert 0.4 <= min(later) < 0.75
+        later = [at - times[0] for at in times if at - times[0] > 1]
+        assert 2 <= min(later) < 4
         assert [type(event) for event in events].count(PollingPaused) == 1
 
 
@@ -169,10 +170,10 @@ async def test_a_listing_that_lacks_a_job_does_not_lose_it() -> None:
         await stream.aclose()  # type: ignore[attr-defined]
         assert outcome.ok
         assert outcome.generation_id == "gen_3"
-        assert len(requests_to(sandbox, LISTING)) == 2
-        first = requests_to(sandbox, PROGRESS)[0].json
-        assert first is not None
-        assert first["generationId"] == "gen_3"
+        polled = [
+            seen for seen in requests_to(sandbox, PROGRESS) if seen.json["generationId"] == "gen_3"
+        ]
+        assert sum(seen.at < polled[0].at for seen in requests_to(sandbox, LISTING)) >= 2
 
 
 @pytest.mark.slow
@@ -338,15 +339,21 @@ async def test_the_rate_limit_is_never_exceeded_and_no_job_starves() -> None:
                 Generation(generation_id=id_, api_project_id=projects[id_], status="queued")
                 for id_ in ids
             ]
-            await client.generations.wait_many(generations, timeout=7)
+            waiting = asyncio.create_task(client.generations.wait_many(generations))
+            polls = Counter[str]()
+            # A job that starves is not polled three times.
+            async with asyncio.timeout(100):
+                while min(polls[id_] for id_ in ids) < 3:
+                    await asyncio.sleep(0.1)
+                    polls = Counter(
+                        seen.json["generationId"]
+                        for seen in requests_to(sandbox, PROGRESS)
+                        if seen.json
+                    )
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
         seen = requests_to(sandbox, PROGRESS)
     times = [each.at for each in seen]
     busiest = max(sum(t <= other < t + 1 for other in times) for t in times)
     assert busiest <= 60
-    polled_at: dict[str, list[float]] = {}
-    for each in seen:
-        assert each.json is not None
-        polled_at.setdefault(each.json["generationId"], []).append(each.at)
-    assert set(polled_at) == set(ids)
-    longest = max(b - a for row in polled_at.values() for a, b in itertools.pairwise(row))
-    assert longest <= 3 * len(ids) / policy.max_polls_per_second
+    assert max(polls.values()) <= 3 * min(polls.values())

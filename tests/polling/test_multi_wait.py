@@ -79,7 +79,7 @@ async def test_one_listing_polls_all_generations_of_a_project() -> None:
 @pytest.mark.slow
 async def test_one_alone_and_a_few_of_another_project() -> None:
     """A job alone in its project is polled by itself; responses contain unknown projects."""
-    async with sandbox_client(duration=0.5) as (client, sandbox):
+    async with sandbox_client(duration=2) as (client, sandbox):
         generations = await generate(client, 3, 2) + await generate(client, 1, 1)
         ids = [generation.generation_id for generation in generations]
         outcomes = await client.generations.wait_many(ids)
@@ -182,11 +182,11 @@ async def test_failures_are_outcomes_or_one_error_of_all(
 @pytest.mark.slow
 async def test_timeouts_are_outcomes_on_time() -> None:
     """A generation that does not end in time has a timeout with its last progress."""
-    async with sandbox_client(duration=30) as (client, _):
+    async with sandbox_client(duration=600) as (client, _):
         generations = await generate(client, 1, 3) + await generate(client, 2, 1)
         started_at = time.monotonic()
-        outcomes = await client.generations.wait_many(generations, timeout=0.3)
-        assert 0.3 <= time.monotonic() - started_at < 1.3
+        outcomes = await client.generations.wait_many(generations, timeout=2)
+        assert 2 <= time.monotonic() - started_at < 20
         assert all(isinstance(outcome.error, WaitTimeout) for outcome in outcomes)
         assert {outcome.status for outcome in outcomes} == {"processing"}
 
@@ -204,7 +204,7 @@ async def test_a_timeout_of_zero_polls_each_once() -> None:
 @pytest.mark.slow
 async def test_progress_of_many_is_reported() -> None:
     """`on_progress` receives the progress of each, from listings and from single polls."""
-    async with sandbox_client(duration=0.5) as (client, _):
+    async with sandbox_client(duration=3) as (client, _):
         generations = await generate(client, 1, 3) + await generate(client, 1, 1)
         seen: dict[str, list[float]] = {}
 
@@ -310,10 +310,10 @@ async def test_closing_the_client_ends_every_kind_of_wait() -> None:
 
 async def test_with_a_timeout_of_zero_all_new_generations_are_polled_at_once() -> None:
     """So are generations that were just created, though they cannot have ended."""
-    policy = WaitPolicy(min_interval=5.0, max_polls_per_second=100, burst=50)
-    async with sandbox_client(duration=30, wait=policy) as (client, _):
+    policy = WaitPolicy(min_interval=60.0, max_interval=60.0, max_polls_per_second=100, burst=50)
+    async with sandbox_client(duration=600, wait=policy) as (client, _):
         generations = await generate(client, 6, 1)
         started_at = time.monotonic()
         outcomes = await client.generations.wait_many(generations, timeout=0)
-        assert time.monotonic() - started_at < 2
+        assert time.monotonic() - started_at < 20
     assert [type(outcome.error) for outcome in outcomes] == [WaitTimeout] * 6

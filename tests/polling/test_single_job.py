@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import itertools
 import statistics
@@ -29,7 +30,7 @@ from tests.polling.sandbox_fleet import LISTING, generate, sandbox_client
 from tests.scripts import PROGRESS, requests_to
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from diffio_async import Generation
@@ -183,10 +184,30 @@ def polls_of(sandbox: Sandbox, generation_id: str) -> list[float]:
     ]
 
 
-def assert_gaps(times: list[float], first: float) -> None:
+@contextlib.asynccontextmanager
+async def measured_noise() -> AsyncIterator[list[float]]:
+    """Yield seconds that the machine may add: `NOISE`, and more if the event loop runs late."""
+    noise = [NOISE]
+
+    async def measure() -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0.01)
+            # A request takes several turns of the loop.
+            noise[0] = max(noise[0], NOISE + 5 * (time.monotonic() - before - 0.01))
+
+    measuring = asyncio.create_task(measure())
+    try:
+        yield noise
+    finally:
+        measuring.cancel()
+        await asyncio.gather(measuring, return_exceptions=True)
+
+
+def assert_gaps(times: list[float], first: float, noise: float) -> None:
     """Assert that each gap is at most `first`, or a quarter of the time waited until then."""
     for earlier, later in pairwise(times):
-        assert later - earlier <= max(first, (earlier - times[0]) / 4) + NOISE
+        assert later - earlier <= max(first, (earlier - times[0]) / 4) + noise
 
 
 async def by_wait_for_complete(client: AsyncDiffio, generations: list[Generation]) -> None:
@@ -228,7 +249,10 @@ async def test_every_way_to_wait_for_a_few_polls_soon_enough(
     way: Callable[[AsyncDiffio, list[Generation]], Awaitable[None]], projects: int
 ) -> None:
     """All percentages predict an end in an hour; generations of one project are listed."""
-    async with sandbox_client(duration=3600.0, wait=TENTHS) as (client, sandbox):
+    async with (
+        sandbox_client(duration=3600.0, wait=TENTHS) as (client, sandbox),
+        measured_noise() as noise,
+    ):
         generations = await generate(client, projects, 3 // projects)
         await way(client, generations)
         if projects == 1:
@@ -236,8 +260,8 @@ async def test_every_way_to_wait_for_a_few_polls_soon_enough(
         else:
             polls = [polls_of(sandbox, each.generation_id) for each in generations]
         for times in polls:
-            assert len(times) >= 10
-            assert_gaps(times, TENTHS.min_interval)
+            assert len(times) >= 2 / (0.2 + noise[0])
+            assert_gaps(times, TENTHS.min_interval, noise[0])
 
 
 @pytest.mark.slow
@@ -247,6 +271,7 @@ async def test_a_real_restoration_is_detected_soon(sample: Path) -> None:
     async with (
         Sandbox() as sandbox,
         AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url) as client,
+        measured_noise() as noise,
     ):
         for _ in range(3):
             project = (await client.projects.create(sample)).api_project_id
@@ -256,10 +281,10 @@ async def test_a_real_restoration_is_detected_soon(sample: Path) -> None:
                 generation_id=generation, api_project_id=project
             )
             returned = time.time()
-            assert_gaps(polls_of(sandbox, generation), 1.0)
+            assert_gaps(polls_of(sandbox, generation), 1.0, noise[0])
             (row,) = await client.projects.list_generations(api_project_id=project)
             assert row.updated_at is not None
             ended = row.updated_at.timestamp()
             late.append(returned - ended)
             allowed.append((ended - started_at) / 10)
-    assert statistics.fmean(late) <= 0.3 + statistics.fmean(allowed) + NOISE
+    assert statistics.fmean(late) <= 0.3 + statistics.fmean(allowed) + noise[0]

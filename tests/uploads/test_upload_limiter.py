@@ -129,7 +129,7 @@ async def test_a_host_that_throttles_gets_fewer_parts_at_once() -> None:
 @pytest.mark.slow
 async def test_a_part_that_waits_for_its_next_attempt_holds_no_slot() -> None:
     """One is refused for a while; the others are sent in its place."""
-    late = Fault(path="*/parts/1", action=RespondWith(500, {"Retry-After": "0.4"}))
+    late = Fault(path="*/parts/1", action=RespondWith(500, {"Retry-After": "3"}))
     async with scene(faults=[late, SLOW], max_concurrent_parts=3) as on:
         assert on.uploaded_bytes(await on.client.projects.create(sound(12 * PART))) == sound(
             12 * PART
