@@ -28,6 +28,7 @@ QUICK = {
     "small uploads": "transfers.py --quick --rounds 3 --only 'loopback small up' --published",
     "one small file": "batch.py --one --rounds 3 --published",
     "many files": "batch.py --files 20 --seconds 1 --published",
+    "a cluster": "cluster.py --files 100 --workers 2",
     "waiting": "waiting.py --quick --published",
     "imports": "imports.py --rounds 3 --published",
     "reports": "report.py --rows 1",
@@ -44,6 +45,11 @@ FULL = {
     "many files": "batch.py --bare --rounds 4 --published",
     "2,000 files": "batch.py --files 2000 --published",
     "100,000 files": "batch_rows.py",
+    "a cluster": "cluster.py --tls",
+    "memory of a cluster": "cluster.py --memory --files 12000",
+    "large files on a cluster": "cluster.py --large",
+    "a slow journal": "cluster.py --journal",
+    "simulated clusters": "cluster.py --simulate --files 1000000",
     "waiting": "waiting.py --published",
     "waiting for real restorations": "waiting.py --recording 4",
     "simulated waits": "waiting.py --simulate",
@@ -61,6 +67,7 @@ FULL = {
 }
 #: Modules of extras that programs need.
 NEEDED = {
+    "cluster.py": "distributed",
     "telemetry.py": "opentelemetry",
     "transfers.py": "trustme",
     "report.py": "av",

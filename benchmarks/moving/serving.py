@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def listening(receive_buffer: int | None = None) -> socket.socket:
-    """Return a listening loopback socket; connections inherit its buffer size, in bytes."""
+def listening(receive_buffer: int | None = None, *, host: str = "127.0.0.1") -> socket.socket:
+    """Return a listening socket; connections inherit its buffer size, in bytes."""
     listener = socket.socket()
     if receive_buffer is not None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    listener.bind(("127.0.0.1", 0))
+    listener.bind((host, 0))
     listener.listen(256)
     return listener
 

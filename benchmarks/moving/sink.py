@@ -1,6 +1,6 @@
 """Minimal fast server: the parts of the API and its hosts that a transfer needs.
 
-    python -m moving.sink [CERTIFICATE.pem]
+    python -m moving.sink [CERTIFICATE.pem] [--host ADDRESS]
 
 Received bytes are counted and dropped; sent bytes repeat one block of noise. Sizes are encoded in
 the ids, so that the processes of the connections need no memory in common but two counters.
@@ -8,13 +8,13 @@ the ids, so that the processes of the connections need no memory in common but t
 
 from __future__ import annotations
 
+import argparse
 import json
 import multiprocessing
 import random
 import re
 import secrets
 import ssl
-import sys
 from typing import TYPE_CHECKING, Any
 
 from moving.serving import listening, serve
@@ -140,6 +140,20 @@ class Conversation:
                     "storagePath": "results/restored.mp3",
                     "mimeType": "audio/mpeg",
                 }
+            case "get_generation_progress":
+                stage = {"status": "complete", "progress": 100}
+                return {
+                    **{name: request[name] for name in ("generationId", "apiProjectId")},
+                    "status": "complete",
+                    "hasVideo": False,
+                    "preProcessing": stage,
+                    "inference": stage,
+                }
+            case name if name.endswith("-generation"):
+                project = request["apiProjectId"]
+                # Its result has the size of the recording.
+                generation = project.replace("p-", "g-", 1)
+                return {"generationId": generation, "apiProjectId": project, "status": "queued"}
             case _:
                 return {}
 
@@ -206,10 +220,14 @@ def _project(request: dict[str, Any], here: str, *, signed: bool) -> dict[str, A
 
 def main() -> None:
     """Serve until killed."""
+    given = argparse.ArgumentParser()
+    given.add_argument("certificate", nargs="?")
+    given.add_argument("--host", default="127.0.0.1")
+    options = given.parse_args()
     context: ssl.SSLContext | None = None
-    if len(sys.argv) > 1:
+    if options.certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(sys.argv[1])
+        context.load_cert_chain(options.certificate)
 
     def handle(connection: socket.socket) -> None:
         if context is None:
@@ -218,7 +236,7 @@ def main() -> None:
             with context.wrap_socket(connection, server_side=True) as secured:
                 Conversation(secured, "https").run()
 
-    serve(listening(), handle)
+    serve(listening(host=options.host), handle)
 
 
 if __name__ == "__main__":

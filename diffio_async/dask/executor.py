@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import secrets
 from collections import Counter
@@ -112,7 +113,7 @@ class RunningExecutor:
         """Topic of the events about parts that workers have sent."""
         return self._name
 
-    @property
+    @functools.cached_property
     def service(self) -> Service:
         """The service, without the key."""
         sender = self.run.uploader.sender
