@@ -60,7 +60,8 @@ def run(options: argparse.Namespace, *, workers: int, tls: bool) -> Figures:
 
         def milliseconds(role: str) -> float:
             used = (each["cpu_seconds"] for name, each in found.items() if name.startswith(role))
-            return 1000 * sum(used) / options.files
+            found_ms: float = 1000 * sum(used) / options.files
+            return found_ms
 
         return {
             "seconds": own["seconds"],
