@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import itertools
 import os
 import platform
+import re
 import secrets
 import tempfile
 from pathlib import Path
@@ -22,7 +24,7 @@ from diffio_async._store_url import is_store_url, parse_url
 from diffio_async._stores.reading import find_object
 from diffio_async._stores.writing import check_writable
 from diffio_async._version import __version__
-from diffio_async.errors import ConfigurationError, DiffioError
+from diffio_async.errors import ConfigurationError, ConnectionFailed, DiffioError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 #: Seconds to wait for the scheduler, and for the first worker of a cluster that has none yet.
 _CONNECT_SECONDS, _FIRST_WORKER_SECONDS = 15, 60
+_ADDRESS = re.compile(r"(inproc://.+|(tcp|tls|wss?|ucx)://(\[[0-9a-fA-F:.%]+\]|[\w.-]+)(:\d+)?)")
 _START = (
     "Start it with `dask scheduler`, or correct the address; one that has certificates is reached "
     "by tls://"
@@ -42,6 +45,8 @@ _CHECK_TLS = (
     "Check that it runs, and that the certificates are of one authority: DaskExecutor(…, "
     "security=Security(…)), or distributed.comm.tls in Dask's configuration"
 )
+#: Attempts of a worker to reach a store that does not respond.
+_ATTEMPTS = 3
 _INSTALL = f"pip install 'diffio_async[dask]=={__version__}'"
 
 
@@ -64,12 +69,7 @@ async def connect(cluster: object, security: Security | None, *, allow_insecure:
             "the cluster must be the address of a scheduler, such as tcp://127.0.0.1:8786, a "
             f"cluster object or a distributed.Client, not {cluster!r}"
         )
-    if not (allow_insecure or _is_safe(address)):
-        raise ConfigurationError(
-            f"the scheduler {address} is on another machine and does not use TLS: any program that "
-            "reaches its port can run code on the cluster. Use tls:// with a distributed.Security, "
-            "or accept it with allow_insecure=True"
-        )
+    check_address(address, allow_insecure=allow_insecure)
     client = Client(
         address,
         security=security,
@@ -87,6 +87,25 @@ async def connect(cluster: object, security: Security | None, *, allow_insecure:
             + (_CHECK_TLS if address.startswith("tls:") else _START)
         ) from failure
     return client
+
+
+def check_address(address: str, *, allow_insecure: bool = False) -> None:
+    """Check the address of a scheduler; nothing is sent.
+
+    Raises:
+        ConfigurationError: It is not an address, or not secure.
+    """
+    if not _ADDRESS.fullmatch(address):
+        raise ConfigurationError(
+            f"{address!r} is not the address of a scheduler: write tls://HOST:PORT, or "
+            "tcp://127.0.0.1:PORT for one on this machine"
+        )
+    if not (allow_insecure or _is_safe(address)):
+        raise ConfigurationError(
+            f"the scheduler {address} is on another machine and does not use TLS: any program that "
+            "reaches its port can run code on the cluster. Use tls:// with a distributed.Security, "
+            "or accept it with allow_insecure=True"
+        )
 
 
 def _is_safe(address: str) -> bool:
@@ -165,10 +184,16 @@ async def _look_up(url: StoreUrl) -> None:
 
 
 async def _store_problem(check: Callable[[StoreUrl], Awaitable[None]], url: StoreUrl) -> str:
-    try:
-        await check(url)
-    except DiffioError as failure:
-        return str(failure)
+    """Return why a store cannot be used; a lost response is not the reason yet."""
+    for attempt in itertools.count(1):
+        try:
+            await check(url)
+        except DiffioError as failure:
+            if attempt == _ATTEMPTS or not isinstance(failure.__cause__, ConnectionFailed):
+                return str(failure)
+            await asyncio.sleep(attempt)
+        else:
+            break
     return ""
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 from distributed import LocalCluster
 
+from diffio_async.dask.checks import check_address
 from diffio_async.dask.executor import DaskExecutor
 from diffio_async.errors import ConfigurationError
 
@@ -31,10 +32,12 @@ def executor_for(text: str) -> BatchExecutor:
     """Return the executor that an option names: `local`, `local:4`, or a scheduler's address.
 
     Raises:
-        ConfigurationError: The number of workers is not a number from 1.
+        ConfigurationError: The number of workers is not a number from 1, or the address is invalid
+            or not secure.
     """
     name, colon, count = text.partition(":")
     if name != "local":
+        check_address(text)
         return DaskExecutor(text)
     if colon and not re.fullmatch("[1-9][0-9]{0,3}", count):
         raise ConfigurationError(f"{text!r} must be local, or local:4 for four workers")

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from diffio_async import _version
-from diffio_async.dask import DaskExecutor
+from diffio_async._store_url import StoreUrl
+from diffio_async.dask import DaskExecutor, checks
 from diffio_async.dask.checks import connect, inspect_worker
-from diffio_async.errors import ConfigurationError
+from diffio_async.dask.local import executor_for
+from diffio_async.errors import ConfigurationError, ConnectionFailed, InvalidTarget
 from tests.batch.scenes import recordings, restored
 from tests.cluster.processes import ClusterProcesses
 
@@ -37,6 +39,45 @@ async def test_an_address_that_cannot_be_used_is_refused(
     monkeypatch.setattr("diffio_async.dask.checks._CONNECT_SECONDS", 0.2)
     with pytest.raises(ConfigurationError, match=problem):
         await connect(address, None, allow_insecure=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("local:0", "must be local"),
+        ("local:x", "must be local"),
+        ("tcp://127.0.0.1:8786/path", "is not the address"),
+        ("http://127.0.0.1:8786", "is not the address"),
+        ("tcp://127.0.0.1:port", "is not the address"),
+        ("tcp://scheduler:8786", "does not use TLS"),
+    ],
+)
+def test_an_option_that_names_no_cluster_is_refused(text: str, problem: str) -> None:
+    """It is refused with the options of the command, before a sandbox starts."""
+    with pytest.raises(ConfigurationError, match=problem):
+        executor_for(text)
+
+
+def test_addresses_of_clusters_are_accepted() -> None:
+    for text in ("local", "local:2", "tcp://127.0.0.1:8786", "tcp://[::1]:8786", "tls://host-1"):
+        executor_for(text)
+
+
+@pytest.mark.slow
+async def test_a_store_that_lost_a_response_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One broken connection does not end a batch; one at each attempt does."""
+    calls: list[object] = []
+
+    async def check(url: object) -> None:
+        calls.append(url)
+        if len(calls) != 2:
+            raise InvalidTarget("it cannot be written") from ConnectionFailed("reset")
+
+    url = StoreUrl("s3", "bucket", "out/")
+    assert await checks._store_problem(check, url) == ""
+    monkeypatch.setattr(checks, "_ATTEMPTS", 2)
+    assert "cannot be written" in await checks._store_problem(check, url)
+    assert len(calls) == 4
 
 
 async def test_a_worker_reports_what_it_cannot_reach(tmp_path: Path) -> None:
