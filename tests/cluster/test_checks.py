@@ -64,7 +64,9 @@ def test_addresses_of_clusters_are_accepted() -> None:
 
 
 @pytest.mark.slow
-async def test_a_store_that_lost_a_response_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_store_that_lost_a_response_gets_another_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """One broken connection does not end a batch; one at each attempt does."""
     calls: list[object] = []
 
