@@ -31,6 +31,13 @@ class Rebuildable(Exception):
         def args(self, value: Iterable[Any]) -> None:
             _ARGS.__set__(self, value)
 
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Pickle by class and arguments.
+
+        `tblib`, which Dask installs for all exceptions, handles inherited methods in another way.
+        """
+        return super().__reduce__()
+
     def _constructor_args(self) -> tuple[Any, ...]:
         state = {
             name: value
