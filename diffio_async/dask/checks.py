@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import itertools
-import os
 import platform
 import re
 import secrets
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
@@ -234,15 +234,22 @@ async def check_cluster(client: Client, run: RunResources) -> None:
                 f"{place!r} exists in this process only: use a store that all machines reach"
             )
     threads = TrackedExecutor()
+    if sample and not is_store_url(sample) and await threads.run(_file_problem, sample):
+        sample = None  # it fails alone, wherever it is read
     if isinstance(root, Path):
         marker = root / f".diffio-cluster-{secrets.token_hex(8)}"
-        await threads.run(marker.touch)
+        try:
+            await threads.run(marker.touch)
+        except OSError as failure:
+            raise ConfigurationError(
+                f"nothing can be written in {str(root)!r}: {reason_of(failure)}"
+            ) from failure
     try:
         arguments = sample, str(root), None if marker is None else str(marker)
         reports = await _reports(client, *arguments)
     finally:
         if marker is not None:
-            await threads.run(os.unlink, marker)
+            await threads.run(partial(marker.unlink, missing_ok=True))
     for address, report in reports.items():
         _check_report(f"the worker {address}".rstrip(), report, sample, str(root))
 

@@ -37,13 +37,15 @@ async def test_results_and_books_are_those_of_one_machine(
 
     outcomes = await restored(
         client,
-        source,
+        [source / "gone.wav", source],
         to,
         salt="s",
         executor=DaskExecutor(cluster.address),
         on_progress=lambda progress: workers.update(progress.workers),
     )
 
+    # A recording that is missing everywhere fails alone.
+    assert outcomes.pop("gone.wav").state == "failed"
     assert set(states(outcomes).values()) == {"done"}
     names = ["a.restored.mp3", "deep/b.restored.mp3", "deep/c.restored.mp3"]
     assert below(to) == [*names, "deep/same.restored.mp3"]
