@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from harness import MIB, Figures, compare, finish, metered, parser, process, report
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 #: Number and bytes of small objects, how many are read at once, and number of listed keys.
 SMALL, SMALL_BYTES, AT_ONCE, KEYS = 500, 16_000, 16, 100_000
@@ -145,7 +145,7 @@ async def local(what: str, file: Path) -> None:
     with file.open("rb") as opened:
         blocks = iter(partial(opened.read, MIB), b"")
 
-        async def read() -> Any:
+        async def read() -> AsyncIterator[bytes]:
             for block in blocks:
                 yield block
 

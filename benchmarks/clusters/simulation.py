@@ -49,7 +49,7 @@ class Batch:
 def simulate(batch: Batch) -> Figures:
     """Return the throughput of a batch, and what limits it."""
     rng = random.Random(1)  # noqa: S311 - the same batch every time
-    free_at = dict.fromkeys(("the coordinator's core", "polls"), 0.0)
+    free_at: dict[str, float] = {"the coordinator's core": 0.0, "polls": 0.0}
     up, down = [0.0] * batch.workers, [0.0] * batch.workers
     # The heap has the time and the number of the next step of each file in flight.
     queue = list[tuple[float, int]]()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from diffio_async.sandbox import Delay, Fault
 from tests.samples.programs import (
     ENDED,
     RECORDING,
@@ -98,6 +99,8 @@ async def test_a_killed_worker_loses_no_recording_and_bills_none_twice(
     few = ["--workers", "1", "--max-async-tasks", "2"]
     worker = [sys.executable, "-m", "taskiq", "worker", "tasks:broker", *few]
     names = [str(RECORDING)] * 8
+    # Two at a time: the worker is killed long before the last one.
+    diffio_sandbox.faults.add(Fault(action=Delay(0.3), path="*-generation", times=None))
     async with redis(tmp_path) as url:
         settings = {"REDIS_URL": url, "IDLE_MS": "500"}
         async with receiving(diffio_client, tmp_path, **settings) as results:

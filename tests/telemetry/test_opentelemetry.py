@@ -199,15 +199,16 @@ async def test_each_file_of_a_batch_is_a_trace(
         parents = {span.parent.span_id for span in recorder.named(name) if span.parent}
         assert parents == {context_of(span).span_id for span in files}
     creators = {
-        (span.attributes or {})["diffio.generation_id"]: context_of(span)
+        str((span.attributes or {})["diffio.generation_id"]): context_of(span)
         for span in recorder.named("diffio.create_generation")
     }
-    assert {(span.attributes or {}).get("diffio.generation_id") for span in files} == {*creators}
+    ids = {str((span.attributes or {})["diffio.generation_id"]) for span in files}
+    assert ids == {*creators}
     downloads = recorder.named("diffio.batch_download")
     assert len(downloads) == 3
     for span in downloads:
         assert span.parent is None
-        creator = creators[(span.attributes or {})["diffio.generation_id"]]
+        creator = creators[str((span.attributes or {})["diffio.generation_id"])]
         assert [link.context for link in span.links] == [creator, job]
     spans = recorder.spans.get_finished_spans()
     in_job = [span.name for span in spans if context_of(span).trace_id == job.trace_id]
