@@ -46,7 +46,7 @@ _PERMANENT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 def shortage_of(failure: BaseException | None) -> Shortage | None:
     """Return the shortage among the causes of a failure, or None if absent."""
-    for cause in _chain(failure):
+    for cause in causes_of(failure):
         found = _shortage(cause)
         if found is not None:
             return found
@@ -55,10 +55,13 @@ def shortage_of(failure: BaseException | None) -> Shortage | None:
 
 def caused_by(failure: BaseException | None, numbers: frozenset[int]) -> bool:
     """Return whether an `OSError` with one of these numbers is among the causes."""
-    return any(isinstance(cause, OSError) and cause.errno in numbers for cause in _chain(failure))
+    return any(
+        isinstance(cause, OSError) and cause.errno in numbers for cause in causes_of(failure)
+    )
 
 
-def _chain(failure: BaseException | None) -> Iterator[BaseException]:
+def causes_of(failure: BaseException | None) -> Iterator[BaseException]:
+    """Yield a failure and its causes, each once."""
     seen = set[int]()
     while failure is not None and id(failure) not in seen:
         seen.add(id(failure))

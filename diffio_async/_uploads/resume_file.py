@@ -65,17 +65,10 @@ class UploadCheckpoint:
     async def merge(self, upload_id: str, part_size: int, etags: Mapping[int, str]) -> None:
         """Record the state of the upload that another machine reports."""
         async with self._lock:
-            if upload_id != self.record.upload_id:
-                self._etags.clear()
-            self._etags.update(etags)
-            await self._save(
-                evolve(
-                    self.record,
-                    upload_id=upload_id,
-                    part_size_bytes=part_size,
-                    etags=dict(self._etags),
-                )
-            )
+            known = evolve(self.record, etags=self._etags)
+            merged = with_parts(known, upload_id, part_size, etags)
+            self._etags = dict(merged.etags)
+            await self._save(merged)
 
     async def _save(self, record: UploadRecord) -> None:
         await self._store.save(record)
@@ -87,6 +80,14 @@ class UploadCheckpoint:
             await self._store.forget(self.record.digest)
         except Exception:
             log.exception("the record of a finished upload could not be deleted")
+
+
+def with_parts(
+    record: UploadRecord, upload_id: str, part_size: int, etags: Mapping[int, str]
+) -> UploadRecord:
+    """Return a record with more acknowledged parts; those of another upload are dropped."""
+    known = record.etags if upload_id == record.upload_id else {}
+    return evolve(record, upload_id=upload_id, part_size_bytes=part_size, etags={**known, **etags})
 
 
 def record_as_json(record: UploadRecord) -> dict[str, Any]:

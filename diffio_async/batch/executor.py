@@ -71,6 +71,11 @@ class ResultOrder:
     bytes: int | None
     on_conflict: BatchConflict
 
+    @property
+    def overwrites(self) -> bool:
+        """Whether what exists at `path` is replaced."""
+        return self.owned or self.on_conflict == "overwrite"
+
 
 class ResultsExist(Exception):
     """All results of a recording exist and must not be replaced."""

@@ -66,7 +66,7 @@ class LocalExecutor:
             order.project,
             order.path,
             cast("DownloadType", order.download_type),
-            on_conflict="overwrite" if order.owned or order.on_conflict == "overwrite" else "error",
+            on_conflict="overwrite" if order.overwrites else "error",
             resume=is_local,
             on_progress=on_progress,
             options=self.plan.options,

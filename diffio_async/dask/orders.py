@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve, field, frozen
 
 from diffio_async._reporting import log
+from diffio_async._storage.system_errors import causes_of
 from diffio_async.batch.executor import ResultOrder
 from diffio_async.errors import DiffioError
 from diffio_async.models.generations import Download
@@ -15,8 +16,6 @@ from diffio_async.models.projects import UploadRecord
 from diffio_async.options import ClientOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from diffio_async._uploads.source import Source
 
 #: Options that the workers share with the coordinator. The others may contain a secret (headers, a
@@ -121,7 +120,7 @@ class OrderFailed:
     @classmethod
     def of(cls, failure: DiffioError) -> OrderFailed:
         """Return the fact for a failure."""
-        return cls(chain=tuple(_portable(each) for each in _causes(failure)))
+        return cls(chain=tuple(_portable(each) for each in causes_of(failure)))
 
     def error(self) -> DiffioError:
         """Return the error, with its causes."""
@@ -129,14 +128,6 @@ class OrderFailed:
             effect.__cause__ = cause
         first = self.chain[0]
         return first if isinstance(first, DiffioError) else DiffioError(str(first))
-
-
-def _causes(failure: BaseException | None) -> Iterator[BaseException]:
-    seen = set[int]()
-    while failure is not None and id(failure) not in seen:
-        seen.add(id(failure))
-        yield failure
-        failure = failure.__cause__
 
 
 def _portable(failure: BaseException) -> BaseException:

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, evolve, field
+from attrs import define, field
 from distributed import get_worker
 
 from diffio_async._downloads.download import download_result
@@ -27,7 +27,12 @@ from diffio_async._storage.threads import TrackedExecutor
 from diffio_async._store_url import StoreUrl, is_store_url, parse_url, place_of
 from diffio_async._stores.writing import own_size
 from diffio_async._uploads.open_source import open_source
-from diffio_async._uploads.resume_file import UploadCheckpoint, etags_as_json, etags_from_json
+from diffio_async._uploads.resume_file import (
+    UploadCheckpoint,
+    etags_as_json,
+    etags_from_json,
+    with_parts,
+)
 from diffio_async._uploads.source import FileSource
 from diffio_async._uploads.upload import Upload
 from diffio_async._uploads.uploader import Uploader, project_from_record
@@ -243,13 +248,8 @@ async def _latest_record(order: UploadOrder) -> UploadRecord:
     scheduler: Any = get_worker().scheduler  # its methods have no types
     for _, report in await scheduler.events(topic=order.topic):
         if report["order"] == order.number:
-            is_same = report["upload_id"] == record.upload_id
-            record = evolve(
-                record,
-                upload_id=report["upload_id"],
-                part_size_bytes=report["part_size_bytes"],
-                etags={**(record.etags if is_same else {}), **etags_from_json(report["etags"])},
-            )
+            etags = etags_from_json(report["etags"])
+            record = with_parts(record, report["upload_id"], report["part_size_bytes"], etags)
     return record
 
 
@@ -278,12 +278,12 @@ async def _store(order: DownloadOrder) -> int:
         size = await threads.run(kept_size, result)
         if size is not None:
             return size
-    path, overwrite = Path(result.path), result.owned or result.on_conflict == "overwrite"
+    path = Path(result.path)
     try:
-        return await _download(order, path, overwrite=overwrite)
+        return await _download(order, path, overwrite=result.overwrites)
     except InvalidTarget:
         # A worker that carried out this order may have died after the file was published.
-        if overwrite or not await threads.run(path.is_file):
+        if result.overwrites or not await threads.run(path.is_file):
             raise
         copy = sibling_path(path, f"{secrets.token_hex(4)}.part")
         try:
@@ -301,8 +301,7 @@ async def _store_object(order: DownloadOrder, root: StoreUrl) -> int:
         size = await kept_object_size(result, root)
         if size is not None:
             return size
-        overwrite = result.owned or result.on_conflict == "overwrite"
-        return await _download(order, result.path, overwrite=overwrite)
+        return await _download(order, result.path, overwrite=result.overwrites)
     except InvalidTarget:
         # A worker that carried out this order may have died after the object was written.
         size = await own_size(parse_url(result.path, "the result"), _owner(result))
