@@ -59,6 +59,12 @@ def is_missing(failure: BaseException) -> bool:
     return isinstance(failure, FileNotFoundError)
 
 
+def is_upload_missing(failure: BaseException) -> bool:
+    """Return whether the store has no such upload in parts: it was completed or aborted."""
+    code = _CODE.search(str(failure))
+    return code is not None and code[1] == "NoSuchUpload"
+
+
 def reason_of(failure: BaseException) -> str:
     """Return why a request failed, as one line without credentials."""
     text = str(failure)
@@ -80,6 +86,10 @@ def _translated(
     text, name, reason = str(failure), type(failure).__name__, reason_of(failure)
     code = _CODE.search(text)
     no_bucket = code is not None and code[1] == "NoSuchBucket"
+    if is_upload_missing(failure):
+        problem = error(f"{str(url)!r} cannot {action}: its upload in parts was aborted")
+        problem.__cause__ = ConnectionFailed(f"the upload in parts of {url} was aborted")
+        return problem
     # A write needs no object.
     if no_bucket or (is_missing(failure) and action == "be written"):
         return error(

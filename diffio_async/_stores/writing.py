@@ -13,7 +13,7 @@ from attrs import frozen
 from diffio_async._protocol.media_types import content_type_of
 from diffio_async._storage.threads import wait_all_uncancelled
 from diffio_async._stores.connection import connect, obstore
-from diffio_async._stores.failures import is_missing, store_errors
+from diffio_async._stores.failures import is_missing, is_upload_missing, store_errors
 from diffio_async._validators import one_of
 from diffio_async.errors import InvalidTarget
 from diffio_async.options import MIB
@@ -122,7 +122,12 @@ async def check_writable(folder: StoreUrl) -> None:
         return
     store, probe = await connect(folder, writing=True), folder / ".diffio-check"
     with store_errors(folder, InvalidTarget, "be written"):
-        await _Multipart(store, probe.key, {}, part=1, in_flight=1).probe()
+        try:
+            await _Multipart(store, probe.key, {}, part=1, in_flight=1).probe()
+        except FileNotFoundError as failure:
+            # The response to the abort was lost: the repeated one finds no upload.
+            if not is_upload_missing(failure):
+                raise
     if len(_writable) >= _MAX_CACHED:
         _writable.clear()
     _writable[folder] = now
@@ -174,7 +179,14 @@ async def write_object(
                 return
             raise already_exists(url)
         part = max(_PART, math.ceil(size / _MAX_PARTS))
-        await _Multipart(store, url.key, attributes, part, _PARTS_IN_FLIGHT).write(read, size)
+        try:
+            await _Multipart(store, url.key, attributes, part, _PARTS_IN_FLIGHT).write(read, size)
+        except Exception as failure:
+            # The response to the completion may have been lost.
+            if not is_upload_missing(failure) or await _size_of(store, url.key) != size:
+                raise
+            if await owner_of(store, url.key) != owner:
+                raise
 
 
 async def owner_of(store: ObjectStore, key: str) -> str | None:

@@ -169,7 +169,7 @@ class UnreliableRelay(Relay):
 
     chance: random.Random = field(factory=random.Random)
 
-    async def _copy(self, reader: Any, writer: Any, *, requests: bool) -> None:
+    async def _copy(self, reader: Any, writer: Any, back: Any, *, requests: bool) -> None:
         while block := await reader.read(65_536):
             if self.chance.random() < 0.02:
                 raise ConnectionResetError

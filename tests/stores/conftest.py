@@ -153,6 +153,9 @@ class Relay:
         cuts: Number of connections to reset.
         broken: Whether all connections are reset.
         received: Bytes of requests.
+        lose: Pattern of the head of requests; the response to the first is lost. None for none.
+        repeated: Response to the others, instead of that of the server; None for none.
+        lost: Number of responses that were lost.
     """
 
     url: str = ""
@@ -160,6 +163,10 @@ class Relay:
     cuts: int = 0
     broken: bool = False
     received: int = 0
+    lose: re.Pattern[bytes] | None = None
+    repeated: bytes | None = None
+    lost: int = 0
+    losing: bool = False
     tasks: set[asyncio.Task[None]] = field(factory=set)
 
     async def serve(self, target: str, reader: Any, writer: Any) -> None:
@@ -168,15 +175,15 @@ class Relay:
         far_reader, far_writer = await asyncio.open_connection(host, int(port))
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._copy(reader, far_writer, requests=True))
-                group.create_task(self._copy(far_reader, writer, requests=False))
+                group.create_task(self._copy(reader, far_writer, writer, requests=True))
+                group.create_task(self._copy(far_reader, writer, far_writer, requests=False))
         except* OSError:
             pass
         finally:
             writer.transport.abort()
             far_writer.transport.abort()
 
-    async def _copy(self, reader: Any, writer: Any, *, requests: bool) -> None:
+    async def _copy(self, reader: Any, writer: Any, back: Any, *, requests: bool) -> None:
         count = 0
         while block := await reader.read(65_536):
             count += len(block)
@@ -184,6 +191,14 @@ class Relay:
                 raise ConnectionResetError
             if requests:
                 self.received += len(block)
+                if self.lose is not None and self.lose.match(block):
+                    if self.lost and self.repeated is not None:
+                        back.write(self.repeated)
+                        continue
+                    self.losing = not self.lost
+            elif self.losing:
+                self.losing, self.lost = False, 1
+                raise ConnectionResetError
             elif self.cuts and self.cut_after is not None and count > self.cut_after:
                 self.cuts -= 1
                 raise ConnectionResetError

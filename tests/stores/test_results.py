@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -271,6 +272,37 @@ async def test_a_store_that_goes_away_is_a_transient_failure(s3: Bucket, relay: 
     assert isinstance(caught.value.__cause__, ConnectionFailed)
     assert s3.all_keys() == []
     s3.abort_uploads()
+
+
+async def test_the_lost_response_to_an_abort_is_no_failure(s3: Bucket, relay: Relay) -> None:
+    """The repeated abort finds no upload, which does not mean that there is no bucket."""
+    relay.lose = re.compile(rb"DELETE \S+uploadId=")
+    await writing.check_object(address(s3.url("a.mp3")), "error")
+    assert relay.lost == 1
+
+
+async def test_the_lost_response_to_a_completion_is_no_failure(s3: Bucket, relay: Relay) -> None:
+    """The repeated completion finds no upload at other servers than this one, but the object."""
+    content = b"x" * (9 * MIB)
+    relay.lose = re.compile(rb"POST \S+uploadId=")
+    body = b"<Error><Code>NoSuchUpload</Code><Message>It does not exist</Message></Error>"
+    relay.repeated = b"HTTP/1.1 404 Not Found\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    await write(s3.url("a.mp3"), content, "overwrite")
+    assert relay.lost == 1
+    assert s3.get("a.mp3") == content
+
+
+async def test_an_upload_that_another_program_aborts_is_a_transient_failure(
+    s3: Bucket, relay: Relay
+) -> None:
+    task = asyncio.create_task(write(s3.url("a.mp3"), b"x" * (40 * MIB), "overwrite"))
+    while relay.received < 10 * MIB:
+        await asyncio.sleep(0.001)
+    s3.abort_uploads()
+    with pytest.raises(InvalidTarget, match="upload in parts was aborted") as caught:
+        await task
+    assert isinstance(caught.value.__cause__, ConnectionFailed)
+    assert s3.all_keys() == []
 
 
 async def test_a_killed_process_leaves_no_object(s3: Bucket, relay: Relay) -> None:
