@@ -23,6 +23,7 @@ from harness import Figures, finish, metered
 
 from diffio_async._storage.sqlite_thread import SqliteThread
 from diffio_async.batch import file_queries, job_queries
+from diffio_async.models.batches import DEFAULT_IN_FLIGHT
 
 if TYPE_CHECKING:
     from diffio_async.batch.journal import Journal
@@ -71,7 +72,7 @@ def compared(files: int) -> list[Figures]:
 
 async def measure(files: int, seconds: float) -> None:
     """Record the files, and print the cost."""
-    from batch_bare import IN_FLIGHT, listed  # reads the environment
+    from batch_bare import listed  # reads the environment
 
     if seconds:
         slow_down(seconds)
@@ -80,7 +81,7 @@ async def measure(files: int, seconds: float) -> None:
         source = await asyncio.to_thread(partial(write_files, folder, files, 8))
         (folder / "out").mkdir()
         journal, found = await listed(source, folder / "out")
-        free = asyncio.Semaphore(IN_FLIGHT)
+        free = asyncio.Semaphore(DEFAULT_IN_FLIGHT)
         with metered() as cost:
             await asyncio.gather(
                 *(record(journal, number, path, free) for number, path in found.items())

@@ -11,8 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from attrs import define, field, frozen
-from distributed import KilledWorker, Security
-from distributed.client import FutureCancelledError
+from distributed import Security
 
 from diffio_async._protocol.media_types import content_type_of
 from diffio_async._reporting import log
@@ -22,20 +21,20 @@ from diffio_async._uploads.upload import Upload
 from diffio_async._uploads.uploader import ProjectSpec, ResumableUpload
 from diffio_async.batch.executor import ResultsExist
 from diffio_async.dask import worker
-from diffio_async.dask.checks import check_cluster, connect, own_versions
+from diffio_async.dask.checks import check_cluster, connect
+from diffio_async.dask.order_queue import OrderQueue
 from diffio_async.dask.orders import (
     DownloadOrder,
     NothingToDo,
-    OrderFailed,
     Service,
     UploadOrder,
     shared_options,
 )
-from diffio_async.errors import ConnectionFailed, DiffioError
+from diffio_async.errors import DiffioError
 from diffio_async.resources.projects import UNNAMED
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from distributed import Client, Future
 
@@ -49,9 +48,6 @@ if TYPE_CHECKING:
     from diffio_async.types import Callback
 
 T = TypeVar("T")
-
-#: Priorities of the orders: what is nearly finished is finished first.
-_READ, _SEND, _STORE = 0, 1, 2
 
 
 @frozen
@@ -88,8 +84,9 @@ class DaskExecutor:
         try:
             await check_cluster(client, run)
             executor = RunningExecutor(client, run, self.max_orders, self.max_orders)
-            client.subscribe_topic(executor.topic, executor.on_parts)
+            client.subscribe_topic(executor.name, executor.on_parts)
             yield executor
+            await client.set_metadata(executor.name, None)
         finally:
             with contextlib.suppress(OSError, asyncio.TimeoutError):
                 await cast("Any", client.close())
@@ -104,14 +101,21 @@ class RunningExecutor:
     max_uploads: int
     max_downloads: int
     stored_results: Counter[str] = field(factory=Counter)
+    #: Name of the tasks of this run, of the events about parts that workers have sent, and of the
+    #: metadata in which the scheduler keeps these.
+    name: str = field(factory=lambda: f"diffio-{secrets.token_hex(4)}")
     _uploads: dict[int, UploadCheckpoint] = field(factory=dict)
-    _name: str = field(factory=lambda: f"diffio-{secrets.token_hex(4)}")
     _numbers: Iterator[int] = field(factory=itertools.count)
+    #: Free entries of the metadata. Each upload uses one, so that there are not as many as files.
+    _entries: list[int] = field(init=False)
 
-    @property
-    def topic(self) -> str:
-        """Topic of the events about parts that workers have sent."""
-        return self._name
+    def __attrs_post_init__(self) -> None:
+        self._entries = list(range(self.max_uploads))
+
+    @functools.cached_property
+    def orders(self) -> OrderQueue:
+        """The orders of this run."""
+        return OrderQueue(self.client, self.name)
 
     @functools.cached_property
     def service(self) -> Service:
@@ -122,12 +126,12 @@ class RunningExecutor:
     @contextlib.asynccontextmanager
     async def open_recording(self, order: RecordingOrder) -> AsyncIterator[RemoteRecording]:
         """See `Executor`."""
-        async with self._carried_out(worker.read_recording, order, priority=_READ) as future:
-            read = cast("ReadRecording | NothingToDo", await self._fact(future))
+        async with self.orders.submitted(worker.read_recording, order) as future:
+            read = cast("ReadRecording | NothingToDo", await self.orders.fact(future))
             if isinstance(read, NothingToDo):
                 raise ResultsExist
             # The fact stays at its worker, with the object that the worker has spooled.
-            kept = (future,) if is_store_url(order.path) else ()
+            kept = future if is_store_url(order.path) else None
             yield RemoteRecording(self, order, read.facts, kept)
 
     async def store_result(
@@ -143,7 +147,7 @@ class RunningExecutor:
             options=self.run.plan.options,
         )
         download = DownloadOrder(service=self.service, result=order, link=link)
-        stored = await self._carry_out(worker.store_result, download, priority=_STORE)
+        stored = await self.orders.carry_out(worker.store_result, download)
         self.stored_results[stored.worker] += 1
         return stored.size
 
@@ -153,7 +157,7 @@ class RunningExecutor:
         Raises:
             DiffioError: The worker's error, or the connection to the cluster failed.
         """
-        number = next(self._numbers)
+        number, entry = next(self._numbers), self._entries.pop()
         self._uploads[number] = checkpoint
         order = UploadOrder(
             service=self.service,
@@ -161,13 +165,15 @@ class RunningExecutor:
             max_bytes=recording.order.max_bytes,
             facts=recording.facts,
             record=checkpoint.record,
-            topic=self.topic,
+            run=self.name,
             number=number,
+            entry=entry,
         )
         try:
-            await self._carry_out(worker.send_recording, order, *recording.kept, priority=_SEND)
+            await self.orders.carry_out(worker.send_recording, order, recording.kept)
         finally:
             del self._uploads[number]
+            self._entries.append(entry)
 
     async def on_parts(self, event: tuple[float, dict[str, Any]]) -> None:
         """Record the parts that a worker reports, so that another worker can resume the upload."""
@@ -182,71 +188,6 @@ class RunningExecutor:
         except Exception as failure:  # noqa: BLE001 - raised by the next step of the run
             log.warning("received parts could not be recorded: %s", failure)
 
-    async def _carry_out(
-        self, work: Callable[..., Awaitable[T | OrderFailed]], *order: object, priority: int
-    ) -> T:
-        """Give an order to a worker, and return the fact that comes back.
-
-        Raises:
-            DiffioError: The order failed, or was lost with its worker or the scheduler.
-        """
-        async with self._carried_out(work, *order, priority=priority) as future:
-            return cast("T", await self._fact(future))
-
-    @contextlib.asynccontextmanager
-    async def _carried_out(
-        self, work: Callable[..., object], *order: object, priority: int
-    ) -> AsyncIterator[Future[Any]]:
-        """Give an order to a worker; the fact is released at the end."""
-        future = None
-        key = f"{self._name}-{work.__name__}-{next(self._numbers)}"
-        try:
-            try:
-                future = self.client.submit(
-                    worker.carry_out,
-                    own_versions(),
-                    work,
-                    *order,
-                    key=key,
-                    pure=False,
-                    priority=priority,
-                )
-            except OSError as failure:
-                raise self._lost(failure) from failure
-            yield future
-        finally:
-            if future is not None:
-                future.release()
-
-    async def _fact(self, future: Future[Any]) -> object:
-        try:
-            fact = await future
-        except KilledWorker as failure:
-            raise ConnectionFailed(
-                f"several workers died while they carried out an order: {failure}"
-            ) from None
-        except ImportError as failure:
-            raise ConnectionFailed(
-                f"a worker that joined the cluster lacks the module {failure.name}: install the "
-                "same there as here, or remove it",
-                permanent=True,
-            ) from failure
-        except (OSError, FutureCancelledError) as failure:
-            raise self._lost(failure) from failure
-        if isinstance(fact, OrderFailed):
-            raise fact.error()
-        return fact
-
-    def _lost(self, failure: Exception) -> ConnectionFailed:
-        """Return the error for an order that was lost; it ends the run if the scheduler is gone."""
-        gone = self.client.status != "running"
-        return ConnectionFailed(
-            "the connection to the scheduler of the cluster was lost"
-            if gone
-            else f"the cluster lost an order: {failure}",
-            permanent=gone,
-        )
-
 
 @define(eq=False)
 class RemoteRecording:
@@ -256,7 +197,7 @@ class RemoteRecording:
     order: RecordingOrder
     facts: RecordingFacts
     #: What the worker returned, while it may still have the recording open.
-    kept: tuple[Future[Any], ...]
+    kept: Future[Any] | None
 
     @property
     def size(self) -> int:

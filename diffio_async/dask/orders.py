@@ -77,7 +77,10 @@ class UploadOrder:
     """Order to send a recording to the project that `record` describes.
 
     Attributes:
-        topic: Topic of the events that report received parts, with the number of the order.
+        run: Name of the run, and the topic of the events that report received parts.
+        number: Number of the order.
+        entry: Entry of the scheduler's metadata of the run where the received parts are recorded;
+            a later order uses it again.
     """
 
     service: Service
@@ -86,8 +89,9 @@ class UploadOrder:
     facts: RecordingFacts
     # It contains the token of the upload.
     record: UploadRecord = field(repr=False)
-    topic: str
+    run: str
     number: int
+    entry: int
 
 
 @frozen(kw_only=True)

@@ -89,7 +89,7 @@ def _uploader(service: Service) -> Uploader:
 
 
 async def carry_out(
-    versions: tuple[str, str], work: Callable[..., Awaitable[object]], *order: object
+    *order: object, versions: tuple[str, str], work: Callable[..., Awaitable[object]]
 ) -> object:
     """Carry out an order, unless a worker of other versions has joined the cluster."""
     try:
@@ -155,13 +155,15 @@ def _fingerprint(source: Source, path: str) -> FileFingerprint | None:
 
 @define
 class _PartReporter:
-    """Upload store that reports received parts to the coordinator, which has the record.
+    """Upload store that reports received parts.
 
-    The reports contain no credential: the scheduler keeps them for a while.
+    The coordinator, which has the record, gets those that are new, as an event. All of them are
+    kept by the scheduler: if this worker dies, it gives the same order to another one. The reports
+    contain no credential.
     """
 
     order: UploadOrder
-    _reported: set[int] = field(factory=set)
+    _reported: set[str] = field(factory=set)
 
     async def load(self, digest: str) -> UploadRecord | None:  # noqa: ARG002 - see UploadStore
         """Return nothing: the order has the record."""
@@ -171,17 +173,19 @@ class _PartReporter:
         """Report the parts that were not reported yet."""
         if record.size <= MIN_CHECKPOINT_BYTES:
             return  # the few bytes are sent again
-        new = {
-            number: etag for number, etag in record.etags.items() if number not in self._reported
-        }
-        self._reported |= new.keys()
+        order, worker = self.order, get_worker()
         report = {
-            "order": self.order.number,
+            "order": order.number,
             "upload_id": record.upload_id,
             "part_size_bytes": record.part_size_bytes,
-            "etags": etags_as_json(new),
         }
-        get_worker().log_event(self.order.topic, report)
+        etags = etags_as_json(record.etags)
+        new = {number: etag for number, etag in etags.items() if number not in self._reported}
+        self._reported |= new.keys()
+        worker.log_event(order.run, {**report, "etags": new})
+        scheduler: Any = worker.scheduler  # its methods have no types
+        with contextlib.suppress(OSError):  # without its scheduler, this worker ends
+            await scheduler.set_metadata(keys=_entry_of(order), value={**report, "etags": etags})
 
     async def forget(self, digest: str) -> None:
         """Do nothing: the coordinator deletes the record."""
@@ -245,12 +249,16 @@ async def _latest_record(order: UploadOrder) -> UploadRecord:
     record = order.record
     if record.size <= MIN_CHECKPOINT_BYTES:
         return record
-    scheduler: Any = get_worker().scheduler  # its methods have no types
-    for _, report in await scheduler.events(topic=order.topic):
-        if report["order"] == order.number:
-            etags = etags_from_json(report["etags"])
-            record = with_parts(record, report["upload_id"], report["part_size_bytes"], etags)
-    return record
+    scheduler: Any = get_worker().scheduler
+    report = await scheduler.get_metadata(keys=_entry_of(order), default=None)
+    if report is None or report["order"] != order.number:
+        return record  # no other worker has begun it
+    etags = etags_from_json(report["etags"])
+    return with_parts(record, report["upload_id"], report["part_size_bytes"], etags)
+
+
+def _entry_of(order: UploadOrder) -> list[str]:
+    return [order.run, str(order.entry)]
 
 
 async def store_result(order: DownloadOrder) -> StoredResult | OrderFailed:

@@ -12,7 +12,7 @@ import pytest
 
 from diffio_async import AsyncDiffio
 from diffio_async.dask import DaskExecutor
-from diffio_async.dask.executor import RunningExecutor
+from diffio_async.dask.order_queue import OrderQueue
 from diffio_async.errors import BatchStopped, ConfigurationError
 from diffio_async.options import MIB
 from diffio_async.sandbox import Delay, Fault, Sandbox
@@ -64,13 +64,13 @@ async def test_no_worker_gets_the_api_key(
 ) -> None:
     """It is in no order and no log; nor is a token or a signed link in a log or a repr."""
     orders: list[Any] = []
-    carried_out = RunningExecutor._carried_out
+    submitted = OrderQueue.submitted
 
-    def recorded(self: RunningExecutor, work: Any, *order: Any, priority: int) -> Any:
+    def recorded(self: OrderQueue, work: Any, *order: Any) -> Any:
         orders.append(order[0])
-        return carried_out(self, work, *order, priority=priority)
+        return submitted(self, work, *order)
 
-    monkeypatch.setattr(RunningExecutor, "_carried_out", recorded)
+    monkeypatch.setattr(OrderQueue, "submitted", recorded)
     source = recordings(tmp_path / "in", *NAMES)
     (source / "gone.wav").write_bytes(b"x")
     outcomes = await restored(

@@ -144,8 +144,9 @@ async def test_an_object_that_was_replaced_is_not_sent() -> None:
         max_bytes=MIB,
         facts=facts,
         record=record,
-        topic="t",
+        run="t",
         number=1,
+        entry=0,
     )
     fact = await worker.send_recording(order)
     assert isinstance(fact, OrderFailed)
