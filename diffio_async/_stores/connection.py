@@ -6,7 +6,9 @@ Credentials come from the standard chain of the store alone: environment, instan
 
 from __future__ import annotations
 
+import atexit
 import os
+import time
 from datetime import timedelta
 from importlib import import_module
 from importlib.util import find_spec
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 _READ_SECONDS, _WRITE_SECONDS, _WEB_SECONDS = 60, 300, 6 * 3600
 #: A store that does not respond is retried for about 20 seconds.
 _MAX_RETRIES, _RETRY_SECONDS = 8, 120
+#: Seconds to leave to the threads of obstore at exit.
+_EXIT_SECONDS = 0.05
 
 #: Scheme, bucket, purpose, and a hash of the environment that configures the store.
 _Key = tuple[str, str, bool, int]
@@ -52,6 +56,8 @@ def obstore() -> Any:
         ) from None
     if _process is None:
         _process = os.getpid()
+        # A thread of obstore that ends a cancelled request while Python exits would abort it.
+        atexit.register(time.sleep, _EXIT_SECONDS)
     elif _process != os.getpid():
         # The threads of obstore are not in the child, where each call would wait forever.
         raise ConfigurationError(
@@ -143,6 +149,7 @@ def _create(url: StoreUrl, *, writing: bool) -> Any:
 def _endpoint(scheme: str) -> str:
     names = {
         "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+        "gs": ("GOOGLE_BASE_URL",),
         "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
     }
     return next((os.environ[name] for name in names.get(scheme, ()) if os.environ.get(name)), "")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from diffio_async.errors import InvalidSource, InvalidTarget
 
 _CODE = re.compile(r"<Code>([^<]{1,200})</Code>")
-_MESSAGE = re.compile(r"<Message>([^<]{1,500})</Message>")
+_MESSAGE = re.compile(r"<Message>([^<\n]{1,500})")
 _REGION = re.compile(r"<Region>([a-z0-9-]{1,40})</Region>")
 _STATUS = re.compile(r"status code: (\d{3})")
 #: The deepest cause in obstore's description of an error of the connection.
@@ -26,6 +26,7 @@ _REQUEST = re.compile(r"^.*?Error performing .*? - ", re.DOTALL)
 _NO_CREDENTIALS = re.compile(
     r"instance credentials|metadata|InvalidCredentials|token request|credential", re.IGNORECASE
 )
+_NO_BUCKET = frozenset({"NoSuchBucket", "ContainerNotFound"})
 #: Statuses after which the store is tried again later.
 _TRANSIENT = frozenset({"408", "429", "500", "502", "503", "504"})
 
@@ -85,7 +86,7 @@ def _translated(
     """Return the error, caused by a `ConnectionFailed` if it may be retried."""
     text, name, reason = str(failure), type(failure).__name__, reason_of(failure)
     code = _CODE.search(text)
-    no_bucket = code is not None and code[1] == "NoSuchBucket"
+    no_bucket = code is not None and code[1] in _NO_BUCKET
     if is_upload_missing(failure):
         problem = error(f"{str(url)!r} cannot {action}: its upload in parts was aborted")
         problem.__cause__ = ConnectionFailed(f"the upload in parts of {url} was aborted")

@@ -36,8 +36,9 @@ _ABORT_SECONDS = 10.0
 _WRITABLE_TTL, _MAX_CACHED = 60.0, 1000
 _writable: dict[StoreUrl, float] = {}
 
-#: Metadata of an object: the generation whose result it is, and the type of the result.
-_OWNER = "diffio-result"
+#: Metadata of an object: the generation whose result it is, and the type of the result. Azure
+#: permits no "-" in the name, and some proxies no "_".
+_OWNER = "diffioresult"
 
 
 async def check_object(url: StoreUrl, on_conflict: OnConflict) -> None:
@@ -110,7 +111,8 @@ async def _size_of(store: ObjectStore, key: str) -> int | None:
 async def check_writable(folder: StoreUrl) -> None:
     """Check that objects can be written in a folder; nothing is written.
 
-    An upload in parts is started and aborted: that needs the permission, and leaves no object.
+    An upload in parts is started and aborted. On Azure, which starts no uploads in parts, it is a
+    write whose condition cannot hold.
 
     Raises:
         InvalidTarget: The bucket is missing, or the store refuses writes.
@@ -123,7 +125,7 @@ async def check_writable(folder: StoreUrl) -> None:
     store, probe = await connect(folder, writing=True), folder / ".diffio-check"
     with store_errors(folder, InvalidTarget, "be written"):
         try:
-            await _Multipart(store, probe.key, {}, part=1, in_flight=1).probe()
+            await _request_write(store, probe)
         except FileNotFoundError as failure:
             # The response to the abort was lost: the repeated one finds no upload.
             if not is_upload_missing(failure):
@@ -131,6 +133,19 @@ async def check_writable(folder: StoreUrl) -> None:
     if len(_writable) >= _MAX_CACHED:
         _writable.clear()
     _writable[folder] = now
+
+
+async def _request_write(store: ObjectStore, url: StoreUrl) -> None:
+    """Request what needs the permission to write, and writes nothing."""
+    if url.scheme != "az":
+        await _Multipart(store, url.key, {}, part=1, in_flight=1).probe()
+        return
+    try:
+        # There is no version of this object that could be replaced.
+        await obstore().put_async(store, url.key, b"", mode={"e_tag": '"0"'}, use_multipart=False)
+    except Exception as failure:
+        if type(failure).__name__ != "PreconditionError":
+            raise
 
 
 async def write_object(

@@ -151,7 +151,7 @@ async def test_an_object_has_its_type_and_its_generation(s3: Bucket, client: Asy
     found = s3.client.head_object(Bucket=s3.name, Key="a.mp3")
     assert found["ContentType"] == "audio/mpeg"
     owner = f"{result.project.api_project_id}/{result.generation.generation_id}/audio"
-    assert found["Metadata"] == {"diffio-result": owner}
+    assert found["Metadata"] == {"diffioresult": owner}
 
 
 async def test_the_rule_of_the_documentation_is_accepted(s3: Bucket) -> None:

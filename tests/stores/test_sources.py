@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -312,3 +313,24 @@ async def test_a_refused_object_creates_no_project(
             await client.projects.create(url)
     assert list(sandbox.requests) == []
     assert ClientOptions().max_upload_bytes > 0
+
+
+async def test_a_process_that_leaves_a_read_ends_normally(s3: Bucket) -> None:
+    """A thread of obstore that ends the cancelled requests does not abort the process at its exit.
+
+    Without the wait at exit, one process in three was aborted.
+    """
+    program = (
+        "import asyncio, sys\n"
+        "from diffio_async._store_url import parse_url\n"
+        "from diffio_async._stores import reading\n"
+        "async def main():\n"
+        "    source = await reading.open_object(parse_url(sys.argv[1], 'the source'))\n"
+        "    async for _ in source.blocks():\n"
+        "        sys.exit(3)\n"
+        "asyncio.run(main())\n"
+    )
+    command = (sys.executable, "-c", program, s3.put("a.wav", bytes(40 * MIB)))
+    for _ in range(3):
+        processes = [await asyncio.create_subprocess_exec(*command) for _ in range(3)]
+        assert [await each.wait() for each in processes] == [3, 3, 3]
