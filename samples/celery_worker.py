@@ -86,6 +86,10 @@ def restore(self: Task, api_project_id: str, target: str) -> None:
 
 
 if __name__ == "__main__":
-    for recording in map(Path, sys.argv[1:]):
+    recordings = [Path(name) for name in sys.argv[1:]]
+    missing = [str(recording) for recording in recordings if not recording.is_file()]
+    if missing or not recordings:
+        sys.exit(f"no such file: {', '.join(missing)}" if missing else "name the recordings")
+    for recording in recordings:
         target = RESULTS / f"{recording.stem}.restored.mp3"
         (upload.s(str(recording.resolve())) | restore.s(str(target))).delay()

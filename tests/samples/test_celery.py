@@ -51,3 +51,16 @@ async def test_the_task_of_a_killed_process_is_repeated_and_billed_once(
         assert result.read_bytes() == RECORDING.read_bytes()
     created = [each for each in diffio_sandbox.requests if each.path.endswith("-generation")]
     assert (len(created), len(diffio_sandbox.state.generations)) == (3, 2)
+
+
+async def test_nothing_is_queued_if_a_recording_is_missing(
+    diffio_environment: Mapping[str, str], tmp_path: Path
+) -> None:
+    _, send = commands("celery_worker.py")
+    queue, results = str(tmp_path / "queue"), str(tmp_path / "results")
+    async with running(
+        [*send[:2], str(RECORDING), "absent.wav"], tmp_path / "log", QUEUE=queue, RESULTS=results
+    ) as program:
+        assert await program.process.wait() == 1
+    assert "no such file: absent.wav" in (tmp_path / "log").read_text()
+    assert list((tmp_path / "queue").iterdir()) == []
