@@ -27,6 +27,7 @@ _NO_CREDENTIALS = re.compile(
     r"instance credentials|metadata|InvalidCredentials|token request|credential", re.IGNORECASE
 )
 _NO_BUCKET = frozenset({"NoSuchBucket", "ContainerNotFound"})
+_DENIED = frozenset({"401", "403"})
 #: Statuses after which the store is tried again later.
 _TRANSIENT = frozenset({"408", "429", "500", "502", "503", "504"})
 
@@ -64,6 +65,12 @@ def is_upload_missing(failure: BaseException) -> bool:
     """Return whether the store has no such upload in parts: it was completed or aborted."""
     code = _CODE.search(str(failure))
     return code is not None and code[1] == "NoSuchUpload"
+
+
+def is_unexplained(failure: BaseException) -> bool:
+    """Return whether the store refused a request without a reason, as it does for HEAD."""
+    status = _STATUS.search(str(failure))
+    return status is not None and status[1] not in _TRANSIENT and not _CODE.search(str(failure))
 
 
 def reason_of(failure: BaseException) -> str:
@@ -109,18 +116,22 @@ def _translated(
     if region is not None or "configured region" in reason:
         where = f"AWS_REGION={region[1]}" if region is not None else "AWS_REGION to its region"
         return ConfigurationError(f"the bucket of {url} is in another region: set {where}")
-    if name in {"PermissionDeniedError", "UnauthenticatedError"}:
+    status = _STATUS.search(text)
+    if status is not None and status[1] in _DENIED:
         return error(
             f"{str(url)!r} cannot {action}: access is denied ({reason}). Check the credentials and "
             "the permissions of the bucket"
         )
-    status = _STATUS.search(text)
     if status is None and _NO_CREDENTIALS.search(text):
         return ConfigurationError(
             f"there are no valid credentials for {url} ({reason}): configure them as the store's "
             "own tools do"
         )
     problem = error(f"{str(url)!r} cannot {action}: {reason}")
+    if "invalid path" in text:
+        return error(f"{problem}. Rename that object")
     if status is None or status[1] in _TRANSIENT:
+        step = "check the network and the endpoint" if status is None else "wait a minute"
+        problem = error(f"{problem}. To continue, {step}, and try again")
         problem.__cause__ = ConnectionFailed(f"the store of {url} did not respond: {reason}")
     return problem

@@ -14,7 +14,7 @@ from diffio_async._storage.loops import running_loop
 from diffio_async._storage.threads import wait_all_uncancelled
 from diffio_async._store_url import StoreUrl
 from diffio_async._stores.connection import connect, obstore
-from diffio_async._stores.failures import is_missing, store_errors
+from diffio_async._stores.failures import is_missing, is_unexplained, store_errors
 from diffio_async.errors import InvalidSource
 from diffio_async.options import MIB
 
@@ -65,6 +65,8 @@ async def find_object(url: StoreUrl) -> ObjectInfo | None:
         except Exception as failure:
             if is_missing(failure):
                 return None
+            if is_unexplained(failure) and not url.is_web:
+                await _get(store, url, {"range": (0, 1)})
             raise
 
 

@@ -52,11 +52,10 @@ async def check_object(url: StoreUrl, on_conflict: OnConflict) -> None:
     _check_not_web(url)
     if url.is_folder:
         raise InvalidTarget(f"{str(url)!r} is a folder: name an object in it")
-    store = await connect(url, writing=True)
-    with store_errors(url, InvalidTarget, "be written"):
-        if on_conflict == "error" and await _size_of(store, url.key) is not None:
-            raise already_exists(url)
+    # First, because its response has the reason of a failure, and one to HEAD has none.
     await check_writable(url.parent)
+    if on_conflict == "error" and await size_of(url) is not None:
+        raise already_exists(url)
 
 
 def _check_not_web(url: StoreUrl) -> None:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.cli.conftest import run
-from tests.stores.test_results import SPEECH, write
-from tests.stores.test_sources import content_of
+from tests.stores.conftest import SECRET
+from tests.stores.test_results import MIB, SPEECH, write
+from tests.stores.test_sources import content_of, few_retries
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from diffio_async.sandbox import Sandbox
     from tests.cli.conftest import Run
-    from tests.stores.conftest import Bucket
+    from tests.stores.conftest import Bucket, Responder
 
-__all__ = ["run"]
+__all__ = ["few_retries", "run"]
 
 LINK = "https://127.0.0.1:9/a.wav?X-Amz-Signature=hush"
 
@@ -167,3 +170,120 @@ async def test_invalid_batches_are_refused(
     assert done.returncode == 2
     assert message in " ".join(done.stderr.split())
     assert "hush" not in done.stderr
+
+
+def store_settings() -> dict[str, str]:
+    """Return the environment that configures the store."""
+    return {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+
+
+#: Commands that write into a folder of a store, and commands that read from it.
+WRITING = [
+    ["restore", "talk.wav", "-o", "s3://{bucket}/out/"],
+    ["batch", "talk.wav", "-o", "s3://{bucket}/out/", "--journal", "j.sqlite"],
+    ["download", "gen_1", "--project", "proj_1", "-o", "s3://{bucket}/out/a.mp3"],
+]
+READING = [
+    ["restore", "s3://{bucket}/in/a.wav", "-o", "."],
+    ["batch", "s3://{bucket}/in/", "-o", ".", "--journal", "j.sqlite"],
+]
+REGION = (
+    "<Error><Code>AuthorizationHeaderMalformed</Code><Message>the region 'us-east-1' is wrong; "
+    "expecting 'eu-west-1'</Message><Region>eu-west-1</Region></Error>"
+)
+DENIED = f"<Error><Code>AccessDenied</Code><StringToSign>{SECRET}</StringToSign></Error>"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("few_retries")
+@pytest.mark.parametrize("arguments", WRITING + READING)
+@pytest.mark.parametrize(
+    ("status", "body", "message"),
+    [
+        (400, REGION, "is in another region: set AWS_REGION=eu-west-1"),
+        (403, DENIED, "access is denied (AccessDenied). Check the credentials and the permissions"),
+        (404, "<Error><Code>NoSuchBucket</Code></Error>", "check"),
+        (503, "<Error><Code>SlowDown</Code></Error>", "To continue, wait a minute, and try again"),
+    ],
+    ids=["region", "denied", "bucket", "busy"],
+)
+async def test_a_store_that_refuses_is_reported_before_anything_is_billed(
+    run: Run,
+    key: dict[str, str],
+    responder: Responder,
+    sandbox: Sandbox,
+    tmp_path: Path,
+    arguments: list[str],
+    status: int,
+    body: str,
+    message: str,
+) -> None:
+    """By every command, with the next step, and without credentials."""
+    (tmp_path / "talk.wav").write_bytes(SPEECH)
+    responder.status, responder.body = status, f"<?xml version='1.0'?>\n{body}"
+    done = await run(
+        *(each.format(bucket="bucket") for each in arguments), env={**key, **store_settings()}
+    )
+    assert done.returncode in {1, 2}
+    assert message in " ".join(done.stderr.split())
+    assert SECRET not in done.stdout + done.stderr
+    assert not sandbox.state.projects
+
+
+@pytest.mark.parametrize("arguments", WRITING + READING)
+async def test_missing_credentials_are_reported_before_anything_is_billed(
+    run: Run,
+    key: dict[str, str],
+    s3: Bucket,
+    sandbox: Sandbox,
+    tmp_path: Path,
+    arguments: list[str],
+) -> None:
+    (tmp_path / "talk.wav").write_bytes(SPEECH)
+    env = {**key, **store_settings(), "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
+    done = await run(*(each.format(bucket=s3.name) for each in arguments), env=env)
+    assert done.returncode in {1, 2}
+    assert "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in " ".join(done.stderr.split())
+    assert not sandbox.state.projects
+
+
+@pytest.mark.parametrize("command", ["restore", "batch"])
+async def test_an_object_that_is_replaced_while_it_is_read_is_not_billed(
+    run: Run, key: dict[str, str], s3: Bucket, sandbox: Sandbox, command: str
+) -> None:
+    async def replace() -> None:
+        while True:
+            await asyncio.to_thread(s3.put, "a.wav", os.urandom(41 * MIB))
+
+    source = s3.put("a.wav", bytes(41 * MIB))
+    journal = ["--journal", "j.sqlite"] if command == "batch" else []
+    replacing = asyncio.create_task(replace())
+    done = await run(
+        command, source, "-o", s3.url("out/"), *journal, env={**key, **store_settings()}
+    )
+    replacing.cancel()
+    await asyncio.wait([replacing])
+    assert done.returncode == 1
+    assert "changed while it was read: try again when nothing writes to it" in done.stderr
+    assert not sandbox.state.projects
+    assert s3.all_keys() == ["a.wav"]
+
+
+async def test_a_batch_of_a_versioned_bucket_uses_the_newest_versions(
+    run: Run, key: dict[str, str], s3: Bucket
+) -> None:
+    """Overwriting adds a version; a second run adds none."""
+    s3.client.put_bucket_versioning(Bucket=s3.name, VersioningConfiguration={"Status": "Enabled"})
+    for content in (b"old", SPEECH):
+        s3.put("in/a.wav", content)
+    s3.put("out/a.restored.mp3", b"another")
+    options = ["--journal", "j.sqlite", "--on-conflict", "overwrite"]
+    for _ in range(2):
+        done = await run(
+            "batch", s3.url("in/"), "-o", s3.url("out/"), *options, env={**key, **store_settings()}
+        )
+        assert done.returncode == 0, done.stderr
+    assert s3.get("out/a.restored.mp3") == SPEECH
+    versions = s3.client.list_object_versions(Bucket=s3.name, Prefix="out/")
+    assert len(versions["Versions"]) == 2
+    assert "DeleteMarkers" not in versions
