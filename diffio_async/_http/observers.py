@@ -146,12 +146,27 @@ class _ObservedRequest:
 class Operation:
     """One operation, for the body of a `with` statement in a coroutine; silent if unobserved.
 
+    One that is detached in the body continues. Another `with` statement ends it, maybe in another
+    task.
+
     Attributes:
         number: The id of the operation; None if it is not observed.
         generation_id: The generation, as soon as it is known.
         api_project_id: The project, as soon as it is known.
         size: Bytes that were transferred, when they are known.
     """
+
+    __slots__ = (
+        "_detached",
+        "_name",
+        "_observers",
+        "_parent_id",
+        "_started_at",
+        "api_project_id",
+        "generation_id",
+        "number",
+        "size",
+    )
 
     def __init__(
         self,
@@ -165,9 +180,17 @@ class Operation:
         self.generation_id, self.api_project_id = generation_id, api_project_id
         self.size: int | None = None
         self.number: int | None = None
+        self._detached = False
+
+    def detach(self) -> None:
+        """Let the operation continue after the body."""
+        self._detached = True
 
     def __enter__(self) -> Self:
-        if self._observers.active:
+        self._detached = False
+        if self.number is not None:
+            current_operation.set(self.number)
+        elif self._observers.active:
             self._parent_id, self._started_at = current_operation.get(), time.monotonic()
             self.number = next(_numbers)
             current_operation.set(self.number)
@@ -190,6 +213,8 @@ class Operation:
     ) -> None:
         if self.number is not None:
             current_operation.set(self._parent_id)
+            if self._detached and error is None:
+                return
             self._observers.emit(
                 OperationEnded(
                     name=self._name,

@@ -29,6 +29,7 @@ from diffio_async.errors import (
     InvalidResponse,
     PermissionDenied,
 )
+from diffio_async.models.generations import GenerationProgress
 
 if TYPE_CHECKING:
     from contextvars import Context
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from diffio_async._polling.project_listing import ProjectListing
     from diffio_async._polling.scheduler import Scheduler
     from diffio_async._polling.subscriptions import RawResponse, Subscription
-    from diffio_async.models.generations import GenerationProgress
     from diffio_async.options import RequestOptions
 
 #: Unreadable responses in a row that are treated as a passing fault (a portal, a proxy).
@@ -96,7 +96,7 @@ class Job(Item):
     @property
     def context(self) -> Context:
         """A copy of the context of the first waiter's call."""
-        return self.waiters[0].subscription.context.copy()
+        return self.waiters[0].context.copy()
 
     @property
     def known(self) -> bool:
@@ -315,6 +315,13 @@ class Job(Item):
         self, progress: GenerationProgress, raw: RawResponse, *, from_single_poll: bool
     ) -> None:
         """Report progress to the waiters for which it is new."""
+        if not any(waiter.subscription.keeps_details for waiter in self.waiters):
+            progress = GenerationProgress(
+                generation_id=self.generation_id,
+                api_project_id=self.api_project_id or "",
+                status=progress.status,
+                extra={"progress": progress.percent},  # as in a listing
+            )
         self.last_progress = progress
         changed = False
         for waiter in self.waiters:
@@ -363,7 +370,7 @@ class Job(Item):
     def abort(self, error: BaseException) -> None:
         """End all calls that wait for this job with an error."""
         for waiter in self.waiters.copy():
-            waiter.subscription.abort(error)
+            waiter.subscription.abort(error, waiter)
 
     def expire(self, waiter: Waiter) -> None:
         """End a wait whose deadline has passed."""

@@ -8,7 +8,7 @@ import math
 from contextvars import copy_context
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from attrs import define
+from attrs import define, field
 
 from diffio_async._http.transport import response_tap
 from diffio_async._polling.job_timeline import status_rank
@@ -17,6 +17,7 @@ from diffio_async.errors import GenerationFailed, WaitTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextvars import Context
 
     from diffio_async.errors import DiffioError
     from diffio_async.models.generations import GenerationProgress
@@ -31,6 +32,8 @@ class Subscription:
 
     #: Whether it waits for one job: its end is then confirmed by a response of a single poll.
     is_single: ClassVar[bool] = False
+    #: Whether progress before the end is kept as it was received, which takes kilobytes.
+    keeps_details: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -48,7 +51,6 @@ class Subscription:
         self.on_raw_response: Callable[[str, object], None] | None = response_tap.get()
         #: Whether progress before the end is of interest.
         self.wants_progress = wants_progress or self.on_raw_response is not None
-        self.context = copy_context()
         #: Polls that were cancelled because of this call and have not ended yet.
         self.cancelled_polls: set[asyncio.Task[None]] = set()
         self.error: BaseException | None = None
@@ -69,8 +71,8 @@ class Subscription:
         """Stop waiting for all jobs."""
         raise NotImplementedError
 
-    def abort(self, error: BaseException) -> None:
-        """End the call with an error."""
+    def abort(self, error: BaseException, waiter: Waiter | None = None) -> None:  # noqa: ARG002
+        """End the call with an error; `waiter` is the one that it concerns, None for all."""
         if self.error is None:
             self.error = error
         self.notify()
@@ -121,6 +123,8 @@ class Waiter:
 
     subscription: Subscription
     job: WaitedJob
+    #: Context of the call, for polls.
+    context: Context = field(factory=copy_context)
     deadline: float = math.inf
     #: Whether the wait ends with the first response, whatever it contains.
     poll_once: bool = False

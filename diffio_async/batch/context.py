@@ -22,6 +22,7 @@ from diffio_async.batch.schema import LeaseLost, RestorationJob, ResultDownload,
 from diffio_async.errors import ClientClosed, DatabaseError, DiffioError
 
 if TYPE_CHECKING:
+    from diffio_async._polling.detached_waits import DetachedWaits
     from diffio_async.batch.executor import Executor
     from diffio_async.batch.failures import CongestionControl
     from diffio_async.batch.journal import Journal
@@ -50,6 +51,7 @@ class RunContext:
     generations: AsyncGenerations
     plan: Plan
     congestion: CongestionControl
+    waits: DetachedWaits
     slot_freed: Notifier = field(factory=Notifier)
     result_ready: Notifier = field(factory=Notifier)
     file_ended: Notifier = field(factory=Notifier)
@@ -58,8 +60,6 @@ class RunContext:
     uploading: int = 0
     in_flight: int = 0
     downloading: int = 0
-    #: The generations that this run waits for, and their projects.
-    running_generations: dict[str, str] = field(factory=dict)
     #: When transcripts were first found to be pending, in monotonic seconds.
     transcript_pending_since: dict[tuple[int, str], float] = field(factory=dict)
     #: When the journal is scanned for rows without a lease, in monotonic seconds.

@@ -118,7 +118,9 @@ async def run_batch(
                 )
                 executor = await stack.enter_async_context(request.executor.start(resources))
             congestion.allow(executor.max_uploads)
-            context = RunContext(journal, executor, generations, plan, congestion)
+            waiting = generations._detached(plan.timeout, plan.options)  # noqa: SLF001
+            waits = await stack.enter_async_context(waiting)
+            context = RunContext(journal, executor, generations, plan, congestion, waits)
             async with aclosing(_outcomes(context, on_progress)) as outcomes:
                 async for outcome in outcomes:
                     yield outcome
@@ -207,7 +209,7 @@ async def _outcomes(
     running.add_done_callback(lambda _: context.notify_all())
     reported_at, failed = 0.0, False
     try:
-        with concerning_many(context.running_generations.items):
+        with concerning_many(context.waits.running):
             while True:
                 is_done, version = running.done(), context.file_ended.version
                 page = await journal.read(outcomes_after, seen, _PAGE, before)

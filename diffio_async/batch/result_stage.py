@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
-from attrs import define
+from attrs import define, field
 
 from diffio_async._protocol.api_errors import check_has_picture
 from diffio_async._storage.files import suffix_of, truncate_name
@@ -34,7 +35,10 @@ from diffio_async.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from diffio_async._http.observers import Operation
+    from diffio_async._polling.detached_waits import WaitEnd
     from diffio_async.batch.context import RunContext
     from diffio_async.batch.schema import RestorationJob, ResultDownload
     from diffio_async.events import DownloadProgress
@@ -46,29 +50,44 @@ _PENDING_RETRY_SECONDS = 5.0
 
 @define(eq=False)
 class JobRunner:
-    """One leased job whose recording is uploaded."""
+    """One leased job whose recording is uploaded. There are many, so they have no task each.
+
+    Attributes:
+        operation: All of its file but the download.
+        wait: Its wait for the generation.
+    """
 
     context: RunContext
     job: RestorationJob
     operation: Operation
+    wait: Operation = field(init=False)
+    _successes: int = 0
 
-    async def run(self) -> None:
-        """Create the generation if the job has none, and wait for its end."""
-        job, running = self.job, self.context.running_generations
+    async def start(self, on_end: Callable[[JobRunner, WaitEnd], object]) -> bool:
+        """Create the generation if the job has none; return whether a wait for it was started.
+
+        Args:
+            on_end: Called at the end of the wait, for `finish`.
+        """
+        job = self.job
         self.operation.api_project_id = job.project
         if job.generation is not None:
-            project, generation = job.project or "", job.generation
+            ids = job.project or "", job.generation
         else:
             created = await self._create_generation()
             if created is None:
-                return
-            project, generation = created
+                return False
+            ids = created
+        project, generation = ids
         self.operation.generation_id = generation
-        running[generation] = project
-        try:
-            await self._wait(project, generation)
-        finally:
-            running.pop(generation, None)  # after a lost lease the run may have leased it twice
+        self._successes = self.context.congestion.successes
+        sender = self.context.generations._sender  # noqa: SLF001
+        self.wait = sender.operation("wait", generation_id=generation, api_project_id=project)
+        with self.wait:
+            self.context.waits.begin(generation, project, partial(on_end, self))
+            self.wait.detach()
+        self.operation.detach()
+        return True
 
     async def _create_generation(self) -> tuple[str, str] | None:
         context, job = self.context, self.job
@@ -104,16 +123,13 @@ class JobRunner:
             context.stop(failure)
         await context.requeue_or_fail(job, failure, successes)
 
-    async def _wait(self, project: str, generation: str) -> None:
-        context, job = self.context, self.job
-        transition, successes = context.journal.transition, context.congestion.successes
+    async def finish(self, end: WaitEnd) -> None:
+        """Record the end of the wait."""
+        context, job, transition = self.context, self.job, self.context.journal.transition
         try:
-            progress = await context.generations.wait_for_complete(
-                generation_id=generation,
-                api_project_id=project,
-                timeout=context.plan.timeout,
-                options=context.plan.options,
-            )
+            with self.wait:
+                if isinstance(end, BaseException):
+                    raise end
         except GenerationFailed as failure:
             await context.fail(job, failure, retryable=False)
         except NotFound as failure:
@@ -121,17 +137,24 @@ class JobRunner:
                 await transition(job_queries.restart_job, job.id)
                 context.scan_now()
                 return
-            problem = lost_generation_record(failure, generation, project, context.journal.path)
+            problem = lost_generation_record(
+                failure,
+                self.wait.generation_id or "",
+                self.wait.api_project_id or "",
+                context.journal.path,
+            )
             await transition(job_queries.stop_waiting, job.id, problem)
             context.on_file_failed(failure)
         except WaitTimeout as failure:
             await transition(job_queries.stop_waiting, job.id, error_record(failure))
             context.on_file_failed(failure)
         except DiffioError as failure:
-            await context.requeue_or_fail(job, failure, successes)
+            await context.requeue_or_fail(job, failure, self._successes)
         else:
             context.congestion.on_success()
-            await self._completed(progress)
+            await self._completed(end)
+        finally:
+            del end  # the traceback of an error refers to this frame
 
     async def _completed(self, progress: GenerationProgress) -> None:
         context, journal, problem = self.context, self.context.journal, None

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from diffio_async._http.observers import Operation
+    from diffio_async._polling.detached_waits import WaitEnd
     from diffio_async.batch.context import RunContext
 
 #: Seconds between scans for rows that other runs released.
@@ -49,10 +50,15 @@ class BatchRun:
         """
         loops = [
             asyncio.create_task(self._run_task(loop))
-            for loop in (self._heartbeat(), self._lease_downloads(), self._schedule())
+            for loop in (
+                self._heartbeat(),
+                self._watch_waits(),
+                self._lease_downloads(),
+                self._schedule(),
+            )
         ]
         try:
-            await asyncio.gather(*loops[1:])
+            await asyncio.gather(*loops[2:])
         finally:
             tasks = [*loops, *self._tasks]
             for task in tasks:
@@ -106,6 +112,12 @@ class BatchRun:
             await asyncio.sleep(leases.HEARTBEAT_SECONDS)
             if await self._journal.heartbeat():
                 self._context.scan_now()
+
+    async def _watch_waits(self) -> None:
+        """Raise what ends all waits."""
+        while True:
+            self._context.waits.raise_error()
+            await self._context.waits.wait_for_change()
 
     async def _schedule(self) -> None:
         """Start jobs and files while there are free slots."""
@@ -171,13 +183,30 @@ class BatchRun:
             await self._run_job(job, operation)
 
     async def _run_job(self, job: RestorationJob, operation: Operation) -> None:
+        waiting = False
         try:
-            await JobRunner(self._context, job, operation).run()
+            waiting = await JobRunner(self._context, job, operation).start(self._wait_ended)
         except Exception as failure:  # noqa: BLE001 - fails only this job
             await self._context.fail_unexpectedly(job, failure)
         finally:
-            self._context.in_flight -= 1
-            self._context.slot_freed.notify()
+            if not waiting:
+                self._job_ended()
+
+    def _wait_ended(self, runner: JobRunner, end: WaitEnd) -> None:
+        self._start(self._finish_job(runner, end))
+
+    async def _finish_job(self, runner: JobRunner, end: WaitEnd) -> None:
+        with runner.operation:
+            try:
+                await runner.finish(end)
+            except Exception as failure:  # noqa: BLE001 - fails only this job
+                await self._context.fail_unexpectedly(runner.job, failure)
+            finally:
+                self._job_ended()
+
+    def _job_ended(self) -> None:
+        self._context.in_flight -= 1
+        self._context.slot_freed.notify()
 
     async def _lease_downloads(self) -> None:
         """Start downloads while there are free slots and the disk accepts writes."""

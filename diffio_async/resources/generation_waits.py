@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from typing import TYPE_CHECKING
 
 from attrs import evolve
 
@@ -16,6 +17,9 @@ from diffio_async.errors import BatchFailed
 from diffio_async.models.generations import GenerationProgress, Outcome, ids_in
 from diffio_async.options import RequestOptions
 from diffio_async.types import Callback
+
+if TYPE_CHECKING:
+    from diffio_async._polling.detached_waits import DetachedWaits
 
 
 class AsyncGenerationWaits:
@@ -233,6 +237,22 @@ class AsyncGenerationWaits:
         async with contextlib.aclosing(steps):
             async for outcome in steps:
                 yield outcome
+
+    @contextlib.asynccontextmanager
+    async def _detached(
+        self, timeout: float | None, options: RequestOptions | None
+    ) -> AsyncIterator[DetachedWaits]:
+        """Run the body with waits that have no tasks, for a batch; arguments as those of `watch`.
+
+        Raises:
+            ClientClosed: The client is closed.
+        """
+        from diffio_async._polling.detached_waits import DetachedWaits
+        from diffio_async._polling.waits import wait_scope
+
+        waits = DetachedWaits(self._pacer, _poll_options(options), timeout=self._limit(timeout))
+        async with wait_scope(self._pacer, waits):
+            yield waits
 
     def _limit(self, timeout: float | None) -> float | None:
         limit = self._sender.options.wait.timeout if timeout is None else timeout

@@ -80,7 +80,7 @@ async def test_an_unexpected_error_fails_only_its_file(
 ) -> None:
     """Its traceback is logged, the others are restored, and the next run completes it unbilled."""
     source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(4)))
-    name = {FileIntake: "_upload", JobRunner: "_wait", ResultDownloader: "_download"}[stage]
+    name = {FileIntake: "_upload", JobRunner: "finish", ResultDownloader: "_download"}[stage]
     whole, struck = getattr(stage, name), list[object]()
 
     async def once(self: object, *args: object) -> object:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from distributed import Client
 
 from diffio_async import AsyncDiffio
 from diffio_async.dask import DaskExecutor
@@ -89,6 +90,27 @@ async def test_no_worker_gets_the_api_key(
     assert not any(secret in shown for secret in (sandbox.api_key, *tokens, *links))
     for member in cluster.members:
         assert key not in Path(f"/proc/{member.pid}/environ").read_bytes()
+
+
+async def test_orders_are_submitted_together(
+    cluster: ClusterProcesses, client: AsyncDiffio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A submission takes the coordinator and the scheduler as much time as seven more orders."""
+    submitted = list[int]()
+    submit = Client.map
+
+    def counted(self: Client, what: Any, orders: list[Any], *more: Any, **how: Any) -> Any:
+        submitted.append(len(orders))
+        return submit(self, what, orders, *more, **how)
+
+    monkeypatch.setattr(Client, "map", counted)
+    source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(20)))
+    outcomes = await restored(
+        client, source, tmp_path / "out", salt="s", executor=DaskExecutor(cluster.address)
+    )
+    assert set(states(outcomes).values()) == {"done"}
+    assert sum(submitted) == 60
+    assert max(submitted) > 5
 
 
 async def test_a_worker_that_dies_is_replaced_by_another(

@@ -1,0 +1,62 @@
+"""A run waits for all its generations at once: what is waited for takes little memory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from diffio_async import AsyncDiffio
+from diffio_async._http.transport import ApiTransport
+from diffio_async.sandbox import Sandbox
+from tests.batch.conftest import QUICK
+from tests.batch.scenes import recordings, restored, states
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+    from diffio_async import BatchProgress
+
+
+async def test_a_generation_that_runs_has_no_task_of_its_own(tmp_path: Path) -> None:
+    """Thousands may run at once, and a task with its frames takes tens of kilobytes."""
+    source, waiting = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(40))), asyncio.Event()
+
+    def report(progress: BatchProgress) -> None:
+        if progress.generating == 40:
+            waiting.set()
+
+    async with (
+        Sandbox(engine="echo", duration=3600) as sandbox,
+        AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=QUICK) as client,
+    ):
+        running = asyncio.create_task(
+            restored(client, source, tmp_path / "out", on_progress=report)
+        )
+        await waiting.wait()
+        steps = [task for task in asyncio.all_tasks() if "BatchRun" in repr(task.get_coro())]
+        assert 0 < len(steps) < 20
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+
+async def test_a_poll_that_fails_unexpectedly_fails_one_file(
+    client: AsyncDiffio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wait for its generation ends with the error, the others continue."""
+    source, struck = recordings(tmp_path / "in", "a.wav", "b.wav", "c.wav"), list[object]()
+    whole = ApiTransport.send
+
+    async def once(self: ApiTransport, call: Any, *how: Any, **options: Any) -> Any:
+        if call.name == "get_generation_progress" and not struck:
+            struck.append(call)
+            raise ZeroDivisionError
+        return await whole(self, call, *how, **options)
+
+    monkeypatch.setattr(ApiTransport, "send", once)
+    outcomes = await restored(client, source, tmp_path / "out")
+    assert sorted(states(outcomes).values()) == ["done", "done", "failed"]
+    assert {outcome.error_type for outcome in outcomes.values()} == {None, "ZeroDivisionError"}
