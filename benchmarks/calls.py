@@ -216,7 +216,7 @@ def functions(command: list[str], calls: int) -> float:
 
 def layers() -> list[dict[str, Any]]:
     """Return the microseconds of the parts of a call that need no I/O: the best of many rounds."""
-    from diffio_async._protocol import codec, endpoints
+    from diffio_async._protocol import codec, endpoints, structuring
     from diffio_async._protocol.requests import build_api_headers, build_request
     from diffio_async.models.generations import GenerationProgress
     from diffio_async.options import ResolvedOptions
@@ -229,7 +229,7 @@ def layers() -> list[dict[str, Any]]:
         "request": lambda: build_request(call, base_url="http://127.0.0.1/v1", api_headers=headers),
         "JSON": lambda: codec.parse_body(body),
         "JSON by json.loads": lambda: json.loads(body),
-        "model": lambda: codec.from_json(data, GenerationProgress),
+        "model": lambda: structuring.from_json(data, GenerationProgress),
     }
     return [
         {"what": name, "us": round(min(timeit.repeat(part, number=20, repeat=2000)) / 20 * 1e6, 1)}

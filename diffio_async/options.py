@@ -81,7 +81,7 @@ class Timeouts:
 
     Attributes:
         connect: Maximum to connect, TLS included.
-        read: Maximum between two chunks of a response.
+        read: Maximum until the headers of a response arrived, and between two chunks of its body.
         total: Maximum of one attempt of a call, from connecting to the last byte. It does not apply
             to uploads of parts and downloads, which may take hours.
     """

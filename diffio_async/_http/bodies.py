@@ -233,6 +233,25 @@ class Decoder:
         return all(layer.complete for layer in self._layers)
 
 
+def decoded(body: bytes, codings: tuple[str, ...], limit: int) -> bytes:
+    """Return a whole body, decoded.
+
+    Raises:
+        Undecodable: It is invalid, or has more than `limit` bytes.
+    """
+    if len(body) <= limit:
+        if not codings:
+            return body
+        found = bytearray()
+        for piece in Decoder(codings).decode(body):
+            found += piece
+            if len(found) > limit:
+                break
+        else:
+            return bytes(found)
+    raise Undecodable(f"it has more than {limit:,} bytes")
+
+
 class _Inflater:
     """One gzip or deflate coding. Content that is labelled gzip but is not gzip is unchanged."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from functools import cached_property
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -14,6 +15,7 @@ from diffio_async._http.aiohttp_internals import (
     MIN_BODY,
     BodyReceiver,
     close_idle_connections,
+    start_stall_timeout,
     take_over_connection,
     unread_bytes,
 )
@@ -24,6 +26,7 @@ from diffio_async._http.bodies import (
     StreamingBody,
     Undecodable,
     codings_of,
+    decoded,
 )
 from diffio_async._http.connector import PhaseLimit, current_phase, stall_timeout
 from diffio_async._http.error_mapping import map_exception, total_timeout_error
@@ -50,8 +53,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Time limit of the headers of a response, or of a small body, as a multiple of the read time-out.
-_HEADERS_FACTOR = 2
+#: Limit of the headers, or of a small body, as a multiple of the read time-out.
+_WITHOUT_TOTAL = 2
 _ENCODING = "Content-Encoding"
 #: Bytes of a response with an error that are read.
 MAX_ERROR = MIB
@@ -84,19 +87,12 @@ async def fetch(sessions: Sessions, attempt: Attempt, max_bytes: int) -> Exchang
         ClientClosed: The client was closed.
     """
     exchange = Exchange(sessions, attempt)
-    late, body = False, b""
     try:
-        try:
-            async with exchange.timeout:
-                body = await exchange.receive(max_bytes)
-        except TimeoutError:
-            if not exchange.timeout.expired():
-                raise
-            late = exchange.ok or not exchange.status
-        if late:
-            raise exchange.timeout_error()
-        if exchange.ok:
+        body = await exchange.perform(max_bytes)
+        if exchange.ok and body is not None:
             exchange.body = exchange.decoded(body, max_bytes)
+        elif exchange.ok or not exchange.status:
+            raise exchange.timeout_error()
         else:
             # The status is known, even if the rest of the response is late or cut off.
             exchange.body = await exchange.read_prefix(MAX_ERROR)
@@ -112,8 +108,9 @@ class Exchange:
         status: The status of the response; 0 before it arrives.
         ok: Whether the status is 2xx.
         body: The response, as far as `fetch` read it.
-        timeout: The time-out of the attempt; with `async with`, of the part before the body.
     """
+
+    _phase: PhaseLimit
 
     def __init__(self, sessions: Sessions, attempt: Attempt) -> None:
         self._sessions = sessions
@@ -122,23 +119,10 @@ class Exchange:
         self._kept: SessionEntry | None = None
         self._response: aiohttp.ClientResponse | None = None
         self._receiver: BodyReceiver | None = None
-        self._size = 0
-        self.timeout = asyncio.timeout(attempt.total)
-        self._phase = PhaseLimit(
-            self.timeout,
-            attempt.timeouts.connect,
-            self._limit if attempt.total is None else None,
-            sends_body=attempt.body is not None,
-        )
         self.status, self.ok, self.body = 0, False, b""
 
     async def __aenter__(self) -> Self:
-        try:
-            async with self.timeout:
-                await self._map_errors(self._send())
-        except TimeoutError:
-            if not self.timeout.expired():
-                raise
+        await self.perform(None)
         if self._response is None:
             raise self.timeout_error()
         return self
@@ -157,7 +141,8 @@ class Exchange:
             self._kept.reading.discard(self._response)
             if self._receiver is not None:
                 self._receiver.detach()
-            self._response.close()
+            if not self._response.closed:
+                self._response.close()
 
     def timeout_error(self) -> DiffioError:
         """Return the error for the time limit that has ended."""
@@ -168,7 +153,8 @@ class Exchange:
             return self._mapped(TimeoutError())
         late = "its whole response" if self.status else "the headers of its response"
         return ResponseTimeout(
-            f"{self._where} did not send {late} within {self._limit:g} s.{self._doubt}"
+            f"{self._where} did not send {late} within {self._limit:g} s, by the read time-out."
+            f"{self._doubt}"
         )
 
     @cached_property
@@ -192,46 +178,56 @@ class Exchange:
 
     @property
     def _limit(self) -> float | None:
-        """Seconds for the headers of the response, or for a small body, without a total time-out.
+        """Seconds for the headers of the response, or for a small body.
 
-        aiohttp's time-out restarts with each byte, and with each informational response.
+        Without a total time-out, aiohttp's time-out for stalls, which restarts with each byte, and
+        with each informational response, applies too.
         """
-        read = self._attempt.timeouts.read
-        return None if read is None else _HEADERS_FACTOR * read
+        read, total = self._attempt.timeouts.read, self._attempt.total
+        return read if read is None or total is not None else _WITHOUT_TOTAL * read
 
     @property
     def _doubt(self) -> str:
         return "" if self.request.method == "GET" else " The request may have been accepted."
 
-    def receive(self, max_bytes: int) -> Awaitable[bytes]:
-        """Send the request and return the body of a success, but not much more than `max_bytes`."""
-        return self._map_errors(self._receive(max_bytes))
+    async def perform(self, max_bytes: int | None) -> bytes | None:
+        """Send the request, receive the response, and limit the time of both.
 
-    async def _receive(self, max_bytes: int) -> bytes:
-        response = await self._send()
-        if not self.ok:
-            return b""
-        if self._attempt.total is None:
-            self._phase.on_received()
-        # A connection that was taken over cannot be read by aiohttp.
-        if self._receiver is None and 0 < self._size <= max_bytes:
-            if self._payload is None and response.content.is_eof():
-                return response.content.read_nowait()  # it arrived with its headers
-            return await response.read()
-        collected = bytearray()
-        await self._collect(collected, max_bytes + 1)
-        return bytes(collected)
+        Args:
+            max_bytes: The body of a success is read too, but not much more than this; None if the
+                caller reads it, without a limit.
 
-    async def _send(self) -> aiohttp.ClientResponse:
-        attempt, request = self._attempt, self._attempt.request
+        Returns:
+            The body, as far as it was read; None if the time was over.
+        """
+        attempt = self._attempt
         self._kept = kept = await self._sessions.session()
+        self._phase = phase = PhaseLimit(
+            kept.limit_timer,
+            attempt.total,
+            attempt.timeouts.connect,
+            self._limit,
+            sends_body=attempt.body is not None,
+        )
+        body = None
+        try:
+            with phase:
+                response = await self._send(kept)
+                body = await self._read(response, max_bytes) if max_bytes is not None else b""
+        except BaseException as raw:  # noqa: BLE001 - each class is mapped
+            failure = self._failure(raw)
+        else:
+            return body
+        # Raised outside the handlers: the context would keep messages of aiohttp, which hold URLs.
+        raise failure
+
+    async def _send(self, kept: SessionEntry) -> aiohttp.ClientResponse:
+        attempt, request, read = self._attempt, self._attempt.request, self._attempt.timeouts.read
         # Signed URLs are sent unchanged: another spelling invalidates the signature.
         url = yarl.URL(request.url, encoded=True)
         data: bytes | StreamedPayload | None = request.content
         if attempt.body is not None:
-            data = self._payload = StreamedPayload(
-                attempt.body, attempt.timeouts.read, self._phase.on_sent
-            )
+            data = self._payload = StreamedPayload(attempt.body, read, self._phase.on_sent)
         if attempt.once:
             close_idle_connections(kept.session.connector, url)
         current_phase.set(self._phase)
@@ -244,17 +240,33 @@ class Exchange:
             # Sizes are counted in bytes as sent: decoding is done here.
             auto_decompress=False,
             proxy=self._sessions.proxy_for(request.url),
-            # `fetch` limits the total, and `_phase` the rest.
-            timeout=stall_timeout(attempt.timeouts.read),
+            # `_phase` limits the rest.
+            timeout=stall_timeout(read if attempt.total is None else None),
         )
         kept.reading.add(response)
         self._response, self.status = response, response.status
         self.ok = 200 <= response.status < 300  # noqa: PLR2004 - the class of statuses
-        self._size = response.content_length or 0
+        if response.content.is_eof():
+            return response  # the body arrived with its headers
+        if attempt.total is not None:
+            start_stall_timeout(response, read)
         # At once: on a fast link aiohttp's own buffers are full by the next iteration of the loop.
-        if self._size >= MIN_BODY:
-            self._receiver = take_over_connection(response, attempt.timeouts.read)
+        if (response.content_length or 0) >= MIN_BODY:
+            self._receiver = take_over_connection(response, read)
         return response
+
+    async def _read(self, response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+        if not self.ok:
+            return b""
+        if self._payload is None and response.content.is_eof():
+            return response.content.read_nowait()
+        self._phase.on_headers(self._limit if self._attempt.total is None else None)
+        # A connection that was taken over cannot be read by aiohttp.
+        if self._receiver is None and 0 < (response.content_length or 0) <= max_bytes:
+            return await response.read()
+        collected = bytearray()
+        await self._collect(collected, max_bytes + 1)
+        return bytes(collected)
 
     async def iter_bytes(self) -> AsyncGenerator[bytes | memoryview, None]:
         """Yield the bytes of the response as they arrive, uncopied, at most a MiB at once.
@@ -299,7 +311,8 @@ class Exchange:
             ClientClosed: The client was closed.
         """
         body = bytearray()
-        cut = asyncio.timeout_at(self._phase.deadline(self._limit))
+        when = self._phase.deadline(self._limit)
+        cut = asyncio.timeout_at(None if when == math.inf else when)
         try:
             async with cut:
                 await self._collect(body, limit)
@@ -341,43 +354,32 @@ class Exchange:
         Raises:
             InvalidResponse: It has more than `limit` bytes, or cannot be decoded.
         """
-        if len(body) > limit:
-            raise self._too_large(limit)
-        codings = self._codings
-        if not codings and body.startswith(GZIP):  # JSON and pages do not begin with these bytes
-            codings = ("gzip",)
-        if not codings:
-            return body
-        found = bytearray()
+        # JSON and pages do not begin with these bytes.
+        codings = self._codings or (("gzip",) if body.startswith(GZIP) else ())
         try:
-            for piece in Decoder(codings).decode(body):
-                found += piece
-                if len(found) > limit:
-                    raise self._too_large(limit)
+            return decoded(body, codings, limit)
         except Undecodable as failure:
             raise InvalidResponse(
                 f"the response of {self._where} cannot be read: {failure}", status=self.status
             ) from None
-        return bytes(found)
-
-    def _too_large(self, limit: int) -> InvalidResponse:
-        return InvalidResponse(
-            f"the response of {self._where} has more than {limit:,} bytes", status=self.status
-        )
 
     async def _map_errors(self, awaited: Awaitable[T]) -> T:
         try:
             return await awaited
-        except asyncio.CancelledError:
-            # Closing cancels waits for a connection or a name; the caller was not cancelled.
-            task = asyncio.current_task()
-            if not self._sessions.closed or task is None or task.cancelling():
-                raise
-            failure: DiffioError = ClientClosed(CLOSED)
-        except Exception as raw:  # noqa: BLE001 - each class is mapped
-            failure = self._mapped(raw)
-        # Raised outside the handlers: the context would keep messages of aiohttp, which hold URLs.
+        except BaseException as raw:  # noqa: BLE001 - each class is mapped
+            failure = self._failure(raw)
         raise failure
+
+    def _failure(self, raw: BaseException) -> DiffioError:
+        """Return the error for an exception; raise a cancellation of the caller unchanged."""
+        if isinstance(raw, Exception):
+            return self._mapped(raw)
+        # Closing cancels waits for a connection or a name; the caller was not cancelled.
+        if isinstance(raw, asyncio.CancelledError) and self._sessions.closed:
+            task = asyncio.current_task()
+            if not (task is None or task.cancelling()):
+                return ClientClosed(CLOSED)
+        raise raw
 
     def _mapped(self, raw: Exception) -> DiffioError:
         return map_exception(

@@ -62,7 +62,7 @@ class Observers:
     @property
     def active(self) -> bool:
         """Return whether events that are logged at DEBUG are observed at all."""
-        return bool(self._observers) or log.isEnabledFor(logging.DEBUG)
+        return bool(self._observers) or log.logger.isEnabledFor(logging.DEBUG)
 
     def emit(self, event: Event) -> None:
         """Notify the observers; log what one raises."""

@@ -11,7 +11,7 @@ from attrs import define, field
 
 from diffio_async import _system
 from diffio_async._http.aiohttp_internals import abort_connections
-from diffio_async._http.connector import Connector
+from diffio_async._http.connector import Connector, LimitTimer
 from diffio_async._http.proxies import Proxies
 from diffio_async._http.shutdown import CLOSED
 from diffio_async._storage.files import connections_per_host
@@ -31,11 +31,16 @@ MAX_HEADER = 256 * 1024
 
 @define
 class SessionEntry:
-    """A session, the responses that are being read, and the generator that closes it."""
+    """A session, the responses that are being read, and the generator that closes it.
+
+    Attributes:
+        limit_timer: The timer of the time limits of its attempts.
+    """
 
     session: aiohttp.ClientSession
     closer: AsyncGenerator[None, None]
     reading: set[aiohttp.ClientResponse] = field(factory=set)
+    limit_timer: LimitTimer = field(factory=LimitTimer)
 
     async def close(self) -> None:
         """Close the session, and the responses, whose readers aiohttp would let wait forever."""

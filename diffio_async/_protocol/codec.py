@@ -1,22 +1,14 @@
-"""Decoding of the API's camelCase JSON to models.
-
-A response is invalid only if a required field of its model is. Another field of the wrong type is
-None, or the field's default, and its value is kept in `extra`.
-"""
+"""Decoding of the API's responses: JSON text to values, and to models."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
-from datetime import datetime
-from functools import cache, partial
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
-import cattrs
-from attrs import frozen
 
 from diffio_async._protocol.redaction import MAX_EXCERPT, redacted_excerpt
 from diffio_async.errors import InvalidResponse
@@ -27,22 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 T = TypeVar("T")
-Read = Callable[[Any, Any], Any]
-
-#: Endings of the names of fields that name something: see `json_values.token`.
-_NAMES = ("_id", "_url", "_token", "key", "etag")
-
-
-class Misfit(Exception):
-    """A value does not fit the model; `path` locates it, the innermost step first."""
-
-    def __init__(self, why: str, *path: str) -> None:
-        super().__init__(why)
-        self.path = list(path)
-
-    def __str__(self) -> str:
-        path = ".".join(reversed(self.path))
-        return f"{path}{self.args[0]}" if path else str(self.args[0]).removeprefix(": ")
 
 
 def decode(
@@ -68,6 +44,9 @@ def decode(
         InvalidResponse: It is not a JSON object, or a required field does not fit; the message
             names it. The error has the ids of the response, whose objects may exist and be billed.
     """
+    # cattrs takes a tenth of the time to import the client, which a program may do without calls.
+    from diffio_async._protocol.structuring import Misfit, from_json
+
     data = parse_body(body)
     if not body.strip() and not any(
         field.default is attrs.NOTHING for field in attrs.fields(_as_attrs(returns))
@@ -101,191 +80,9 @@ def decode(
     raise error
 
 
-def from_json(data: object, returns: type[T]) -> T:
-    """Structure JSON of the API as a model.
-
-    Raises:
-        Misfit: A required field does not fit.
-    """
-    return _converter(strict=False).structure(data, returns)
-
-
-def structure(data: object, returns: type[T]) -> T:
-    """Structure JSON of this package as a model.
-
-    Raises:
-        ValueError: A field does not fit; the message names it.
-    """
-    try:
-        return _converter(strict=True).structure(data, returns)
-    except Misfit as misfit:
-        message = str(misfit)
-    raise ValueError(message)
-
-
 def _as_attrs(returns: type[T]) -> Any:
     # attrs.fields requires the type of an attrs class.
     return returns
-
-
-def _scalar(read: Callable[[Any], Any], wanted: str) -> Read:
-    def hook(value: object, _: Any) -> Any:
-        found = read(value)
-        if found is None:
-            raise Misfit(f": expected {wanted}, got {_type_name(value)}")
-        return found
-
-    return hook
-
-
-def _mapping(value: object, _: Any) -> Mapping[str, object]:
-    """Return an object unchanged, with the API's keys."""
-    if not isinstance(value, dict):
-        raise Misfit(f": expected an object, got {_type_name(value)}")
-    return value
-
-
-def _text(value: object, _: Any) -> str:
-    # Not an `UnreadableNumber`.
-    if type(value) is not str:
-        raise Misfit(f": expected a string, got {_type_name(value)}")
-    return value
-
-
-def _token(value: object, _: Any) -> str:
-    found = json_values.token(value)
-    if found is None or type(value) is not str:
-        _text(value, _)
-        raise Misfit(": expected a printable string that is not empty, got another string")
-    return found
-
-
-def _type_name(value: object) -> str:
-    # The value of a field that does not fit may be a secret: name its type only.
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true or false"
-        case str():
-            return "another string"
-        case dict():
-            return "an object"
-        case list():
-            return "a list"
-    return "another number"
-
-
-@cache
-def _converter(*, strict: bool) -> cattrs.Converter:
-    """Return the converter, which creates the hook of a class when that is first decoded."""
-    converter = cattrs.Converter(detailed_validation=False)
-    for kind, hook in (
-        (str, _text),
-        (bool, _scalar(json_values.flag, "true or false")),
-        (float, _scalar(json_values.number, "a number")),
-        (int, _scalar(json_values.integer, "a whole number")),
-        (datetime, _scalar(json_values.instant, "an ISO 8601 time stamp")),
-    ):
-        converter.register_structure_hook(kind, hook)
-    # Fields that the contract does not specify are returned unchanged.
-    converter.register_structure_hook_func(lambda kind: kind is object, lambda value, _: value)
-    converter.register_structure_hook_func(
-        lambda kind: getattr(kind, "__origin__", None) is Mapping, _mapping
-    )
-    converter.register_structure_hook_factory(
-        attrs.has, lambda cls: _model_hook(converter, cls, strict=strict)
-    )
-    return converter
-
-
-@frozen
-class _Field:
-    """Reader of one field of a model (null is absence if `optional`); if `row`, of list items.
-
-    Values of the type `unread` fit as they are: a call of `read` takes longer than the comparison.
-    """
-
-    name: str
-    required: bool
-    kind: Any
-    read: Read
-    row: bool
-    unread: type | None
-    optional: bool
-
-    def rows(self, value: object, strict: bool) -> tuple[object, ...]:
-        """Return the items that fit; null is an empty list.
-
-        Raises:
-            Misfit: It is not a list, or an item does not fit and the field is required.
-        """
-        if value is None:
-            return ()
-        if not isinstance(value, list):
-            raise Misfit(f": expected a list, got {_type_name(value)}")
-        rows = []
-        for number, item in enumerate(value):
-            try:
-                rows.append(self.read(item, self.kind))
-            except Misfit as misfit:
-                if strict or self.required:
-                    misfit.path.append(str(number))
-                    raise
-        return tuple(rows)
-
-
-def _field(converter: cattrs.Converter, field: attrs.Attribute[Any], *, strict: bool) -> _Field:
-    kind, required = field.type, field.default is attrs.NOTHING
-    row = getattr(kind, "__origin__", None) is tuple
-    if row:
-        kind = get_args(kind)[0]
-    elif type(None) in get_args(kind):
-        (kind,) = (each for each in get_args(kind) if each is not type(None))
-    names = not strict and kind is str and not row and field.name.endswith(_NAMES)
-    read = _token if names else converter.get_structure_hook(kind)
-    unread = kind if kind in {str, bool} and not row and not names else None
-    return _Field(field.name, required, kind, read, row, unread, not (required or row))
-
-
-def _model_hook(converter: cattrs.Converter, cls: Any, *, strict: bool) -> Read:
-    """Return the hook of a model: invalid fields are kept in `extra`, null is absent."""
-    attrs.resolve_types(cls)
-    fields = {
-        json_values.camel(field.name): _field(converter, field, strict=strict)
-        for field in attrs.fields(cls)
-        if field.name != "extra"
-    }
-    required = [(wire, field.name) for wire, field in fields.items() if field.required]
-
-    def hook(data: object, _: Any) -> Any:
-        if not isinstance(data, dict):
-            raise Misfit(f": expected an object, got {_type_name(data)}")
-        known: dict[str, Any] = {}
-        for wire, value in data.items():
-            field = fields.get(wire)
-            if field is not None:
-                if type(value) is field.unread:
-                    known[field.name] = value
-                    continue
-                if value is None and field.optional:
-                    continue
-                try:
-                    read = field.rows(value, strict) if field.row else field.read(value, field.kind)
-                    known[field.name] = read
-                    if not (field.row and value is not None and len(read) < len(value)):
-                        continue
-                except Misfit as misfit:
-                    if strict or field.required:
-                        misfit.path.append(wire)
-                        raise
-            known.setdefault("extra", {})[wire] = value  # most models have none
-        for wire, name in required:
-            if name not in known:
-                raise Misfit(" is missing", wire)
-        return cls(**known)
-
-    return hook
 
 
 #: How deep a JSON document may be nested: everything that walks one afterwards can recurse.
@@ -316,7 +113,7 @@ def json_of(body: bytes) -> object:
     # Some proxies put a byte order mark before the JSON.
     text = body.decode("utf-8", "replace").removeprefix("\ufeff")
     containers = text.count("{") + text.count("[")
-    if containers + text.count(",") > MAX_VALUES:
+    if len(text) > MAX_VALUES and containers + text.count(",") > MAX_VALUES:
         raise NotJson(f"JSON of more than {MAX_VALUES:,} values is not read")
     try:
         value = _decode_json(text)
@@ -326,7 +123,8 @@ def json_of(body: bytes) -> object:
         raise NotJson(str(failure)) from None
     if containers > MAX_DEPTH and _is_deep(value):
         raise NotJson(_TOO_DEEP)
-    return _encodable(value) if _ESCAPED_HALF.search(text) else value
+    # Most text has no escapes at all, which is found faster.
+    return _encodable(value) if "\\u" in text and _ESCAPED_HALF.search(text) else value
 
 
 def parse_body(body: bytes) -> object:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs import evolve
 
-from diffio_async._protocol.codec import structure
+from diffio_async._protocol.structuring import structure
 from diffio_async._reporting import log
 from diffio_async._storage.append_log import (
     AlreadyInUse,

@@ -32,7 +32,8 @@ _REASONS = ("message", "detail", "title", "error", "code", "type")
 class Plain:
     """Base of all models, events and outcomes: conversion to plain data."""
 
-    __slots__ = ()
+    # Subclasses would append it after their own slots, and `structuring` could not fill a model.
+    __slots__ = ("__weakref__",)
 
     def to_dict(self, *, camel_case: bool = False) -> dict[str, object]:
         """Return the model as plain data for `json.dumps`.

@@ -14,7 +14,8 @@ from urllib.parse import unquote
 
 from attrs import evolve, frozen
 
-from diffio_async._protocol.codec import NotJson, from_json, json_of
+from diffio_async._protocol.codec import NotJson, json_of
+from diffio_async._protocol.structuring import from_json
 from diffio_async._protocol.urls import copying_mistake
 from diffio_async._validators import unlimited
 from diffio_async.errors import ConfigurationError, WebhookRejected

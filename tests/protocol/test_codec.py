@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import pickle
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from attrs.exceptions import FrozenInstanceError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -302,6 +305,25 @@ def test_an_invalid_timestamp_is_none_and_kept_in_extra(stamp: object) -> None:
     found = decode(body, CreatedProject, call="create", status=200)
     assert found.expires_at is None
     assert found.extra == {"expiresAt": stamp}
+
+
+def test_a_decoded_model_is_like_a_constructed_one() -> None:
+    found, built = (
+        progress(hasVideo=True),
+        GenerationProgress(
+            generation_id="gen_1", api_project_id="proj_1", status="processing", has_video=True
+        ),
+    )
+    assert (type(found), found, hash(found)) == (GenerationProgress, built, hash(built))
+    assert pickle.loads(pickle.dumps(found)) == built
+    with pytest.raises(FrozenInstanceError):
+        found.status = "complete"  # type: ignore[misc]
+
+
+def test_identifiers_of_python_are_printable() -> None:
+    """So ids that are identifiers are not checked further."""
+    identifiers = [each for each in map(chr, range(sys.maxunicode)) if f"_{each}".isidentifier()]
+    assert not [each for each in identifiers if not each.isprintable() or each == "\ufffd"]
 
 
 def test_an_invalid_response_keeps_the_ids_that_it_contains() -> None:
