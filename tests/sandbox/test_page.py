@@ -283,6 +283,7 @@ async def test_a_restored_recording_is_compared_with_its_source(tmp_path: Path) 
 
 @pytest.mark.slow
 async def test_a_transcript_that_is_made_on_request_is_part_of_the_next_comparison() -> None:
+    pytest.importorskip("pocketsphinx", reason="extra not installed")
     async with calling(Sandbox(workers=1)) as caller:
         ids = await uploaded(caller, SAMPLE.read_bytes(), "talk.wav")
         generation = ids["generationId"]
