@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import yarl
-from attrs import frozen
+from attrs import define
 
 from diffio_async._http.aiohttp_internals import (
     MIN_BODY,
@@ -33,7 +33,6 @@ from diffio_async._http.error_mapping import map_exception, total_timeout_error
 from diffio_async._http.shutdown import CLOSED
 from diffio_async._protocol.codec import encodable
 from diffio_async._protocol.redaction import public_url
-from diffio_async._protocol.requests import Request
 from diffio_async.errors import (
     ClientClosed,
     DiffioError,
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from diffio_async._http.sessions import SessionEntry, Sessions
+    from diffio_async._protocol.requests import Request
 
 T = TypeVar("T")
 
@@ -60,7 +60,7 @@ _ENCODING = "Content-Encoding"
 MAX_ERROR = MIB
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class Attempt:
     """A request to be made once, in `total` seconds if that is a number.
 

@@ -10,6 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
 from attrs import define, evolve
+from multidict import CIMultiDict, istr
 
 from diffio_async._http.exchange import Attempt, fetch
 from diffio_async._http.observers import Observers, Operation, current_operation
@@ -185,7 +186,10 @@ class ApiTransport:
         if default and self._default_context is not None:
             return self._default_context
         resolved = resolve_options(self.options, options)
-        context = resolved, build_api_headers(self._key, resolved)
+        built = build_api_headers(self._key, resolved)
+        # Names whose lower-case form is known are not converted for each request.
+        names = CIMultiDict({istr(name): value for name, value in built.headers.items()})
+        context = resolved, evolve(built, headers=names)
         if default:
             self._default_context = context
         return context

@@ -9,9 +9,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Generic, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
-from diffio_async._protocol.retry import RetrySafety
 from diffio_async._protocol.urls import plausible_api_key, server_url, validate_headers
 from diffio_async._version import __version__
 from diffio_async.errors import ConfigurationError
@@ -20,6 +19,7 @@ from diffio_async.options import CREDENTIAL_HEADERS, merge_headers
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from diffio_async._protocol.retry import RetrySafety
     from diffio_async.options import ResolvedOptions
 
 T = TypeVar("T")
@@ -54,7 +54,9 @@ class Host(Enum):
     MEDIA = "media"
 
 
-@frozen(kw_only=True)
+# The constructor of a frozen class takes three times as long, and there are three such objects in
+# each call: the two below, and its attempt.
+@define(kw_only=True)
 class ApiRequest(Generic[T]):
     """One API request, and the model of its response.
 
@@ -83,7 +85,7 @@ class ApiRequest(Generic[T]):
     about: str = ""
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class Request:
     """One HTTP request; `content` is None if a body is streamed instead, or absent.
 
