@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from diffio_async._protocol.media_types import RECORDING_ENDINGS
 from diffio_async._storage.files import suffix_of
+from diffio_async._store_url import is_store_url, parse_url
 from diffio_async._validators import local_path
 from diffio_async.batch.journal import journal_at
 from diffio_async.errors import ConfigurationError
@@ -54,7 +55,8 @@ def find_recordings(before: AnyPath, after: AnyPath | None = None) -> Listing:
     """Return the recordings of a report, and their results.
 
     Args:
-        before: A recording, a folder of recordings, the journal of a batch, or its folder.
+        before: A recording, a folder of recordings, the journal of a batch, or its folder. A
+            recording and its result may be URLs of objects; folders are local.
         after: The result of the recording, or the folder of the results. Without it, results are
             expected beside the recordings.
 
@@ -65,6 +67,12 @@ def find_recordings(before: AnyPath, after: AnyPath | None = None) -> Listing:
     if after is not None:
         are_folders = os.path.isdir(before) and os.path.isdir(after)  # noqa: PTH112 - any text
         return list_folders(before, after) if are_folders else list_pairs([(before, after)])
+    if is_store_url(before):
+        url = parse_url(os.fsdecode(before), "the path")
+        raise ConfigurationError(
+            f"{url} is not on this machine, where results are looked for: name the journal of the "
+            "batch, or a recording and its result"
+        )
     path = local_path(before, "the path")
     if not os.path.lexists(path):
         raise ConfigurationError(f"there is no file or folder {path!r}: check the path")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from diffio_async._storage.sqlite_open import connect, translate_error
-from diffio_async._store_url import StoreUrl, is_store_url
+from diffio_async._store_url import Place, StoreUrl, place_of
 from diffio_async._text import shell_line
 from diffio_async.batch.job_queries import MIN_BILLED_SECONDS
 from diffio_async.batch.journal import (
@@ -20,10 +20,11 @@ from diffio_async.batch.journal import (
     recorded_service,
     relocate,
 )
-from diffio_async.batch.schema import SCHEMA, absolute, decode_path, decode_place
+from diffio_async.batch.schema import SCHEMA, absolute, decode_place
 from diffio_async.batch.snapshot import copy_journal, temporary_folder
 from diffio_async.errors import ConfigurationError, DatabaseError
 from diffio_async.report.listing import Listing, Problem, Recording, key_of
+from diffio_async.report.objects import check_readable
 
 if TYPE_CHECKING:
     import sqlite3
@@ -75,11 +76,7 @@ def _read(connection: sqlite3.Connection, journal: Path) -> Listing:
         raise ConfigurationError(
             f"the journal {str(journal)!r} does not list any file yet: start the batch first"
         )
-    if is_store_url(identity.to):
-        raise ConfigurationError(
-            f"the results of this batch are in {identity.to}, and a report reads local files: "
-            "download recordings and results into a folder, and make a report of the folder"
-        )
+    check_readable(identity.to)
     bills = recorded_service(connection) != SANDBOX
     sources = [decode_place(row[1]) for row in rows]
     recordings = []
@@ -90,7 +87,7 @@ def _read(connection: sqlite3.Connection, journal: Path) -> Listing:
             Recording(
                 name=name,
                 source=str(where),
-                before=where if isinstance(where, Path) else None,
+                before=where,
                 after=results.media,
                 transcript=results.transcript,
                 state=_STATES.get(state, "waiting"),
@@ -103,7 +100,7 @@ def _read(connection: sqlite3.Connection, journal: Path) -> Listing:
         )
     return Listing(
         kind="batch",
-        title=Path(identity.to).name or identity.to,
+        title=place_of(identity.to).name or identity.to,
         key=key_of(str(journal)),
         recordings=tuple(recordings),
     )
@@ -139,8 +136,8 @@ def _problem(error: str | None, journal: Path, *, is_billed: int | None) -> Prob
 
 @frozen
 class _Results:
-    media: Path | None
-    transcript: Path | None
+    media: Place | None
+    transcript: Place | None
     error: str | None
 
 
@@ -152,7 +149,7 @@ def _results(connection: sqlite3.Connection, file: int) -> _Results:
         (file,),
     ).fetchall()
     paths = {
-        kind: Path(decode_path(path))
+        kind: decode_place(path)
         for kind, path, state, _, file_state in rows
         if state == "done" or file_state == "skipped"
     }

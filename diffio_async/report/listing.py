@@ -13,9 +13,11 @@ from attrs import field, frozen
 
 from diffio_async._protocol.media_types import RECORDING_ENDINGS
 from diffio_async._storage.system_errors import reason_of
+from diffio_async._store_url import Place, StoreUrl, location_of
 from diffio_async._validators import local_path
 from diffio_async.batch.schema import absolute
 from diffio_async.errors import ConfigurationError
+from diffio_async.report.objects import check_readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -41,8 +43,8 @@ class Recording:
 
     Attributes:
         name: Path relative to the folder of the report.
-        source: Absolute path of the recording, also if it no longer exists.
-        before: The recording, None if it is unknown.
+        source: Absolute path or URL of the recording, also if it no longer exists.
+        before: The recording, a file or an object of a store; None if it is unknown.
         after: The result, None if absent.
         file_id: Its number in the journal of a batch.
         generation: Id of its generation.
@@ -51,9 +53,9 @@ class Recording:
 
     name: str
     source: str
-    before: Path | None
-    after: Path | None
-    transcript: Path | None = None
+    before: Place | None
+    after: Place | None
+    transcript: Place | None = None
     state: State = "restored"
     file_id: int | None = None
     generation: str | None = None
@@ -80,10 +82,10 @@ class Listing:
 
 
 def list_pairs(pairs: Iterable[tuple[str | os.PathLike[str], str | os.PathLike[str]]]) -> Listing:
-    """Return a listing of recordings and their results, given as files.
+    """Return a listing of recordings and their results, given as files or as URLs of objects.
 
     Raises:
-        ConfigurationError: There are no pairs, or a path is not a file.
+        ConfigurationError: There are no pairs, a path is not a file, or a URL is invalid.
     """
     recordings: list[Recording] = []
     for before, after in pairs:
@@ -145,8 +147,12 @@ def key_of(*texts: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def _file(path: str | os.PathLike[str], what: str) -> Path:
-    found = absolute(local_path(path, what))
+def _file(path: str | os.PathLike[str], what: str) -> Place:
+    location = location_of(path, what)
+    if isinstance(location, StoreUrl):
+        check_readable(str(location))
+        return location
+    found = absolute(location)
     try:
         # `is_file` is False, from Python 3.14 on, where it may not look.
         problem = None if stat.S_ISREG(found.stat().st_mode) else "is not a file"

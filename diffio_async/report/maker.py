@@ -18,6 +18,8 @@ from attrs import frozen
 
 from diffio_async._storage.files import publish, try_lock
 from diffio_async._storage.system_errors import reason_of
+from diffio_async._store_url import StoreUrl
+from diffio_async._stores.connection import obstore
 from diffio_async._validators import local_path, one_of, positive_int
 from diffio_async.batch.schema import absolute
 from diffio_async.errors import ConfigurationError, InvalidTarget
@@ -95,7 +97,8 @@ def make_rows(
         check: Called several times a second; what it raises ends the work.
 
     Raises:
-        ConfigurationError: PyAV or NumPy is not installed, or `jobs` is below 1.
+        ConfigurationError: PyAV, NumPy or, for objects, obstore is not installed, or `jobs` is
+            below 1.
         InvalidTarget: The folder cannot be written.
     """
     require_extra()
@@ -104,24 +107,40 @@ def make_rows(
         "href": href,
         "page": "" if page is None else str(page.parent),
     }
-    tasks = [_task(number, each, **where) for number, each in enumerate(listing.recordings)]
-    rows: list[Row] = [{} for _ in tasks]
+    rows: list[Row] = [{} for _ in listing.recordings]
     if jobs is None:
         jobs = min(os.cpu_count() or 1, _MAX_JOBS)
     positive_int.check("jobs", jobs)
-    with closing(run_tasks(tasks, min(jobs, len(tasks)))) as outcomes:
-        for outcome in outcomes:
-            if check is not None:
-                check()
-            if outcome is None:
-                continue
-            task, result = outcome
-            if "failed" in result:
-                raise InvalidTarget(f"the report cannot be written: {result['failed']}")
-            row = rows[task.number] = _row(task.id, listing.recordings[task.number], result)
-            if on_row is not None:
-                on_row(row)
+    with _copies(listing, folder) as copies:
+        tasks = [
+            _task(number, each, **where, copies=copies)
+            for number, each in enumerate(listing.recordings)
+        ]
+        with closing(run_tasks(tasks, min(jobs, len(tasks)))) as outcomes:
+            for outcome in outcomes:
+                if check is not None:
+                    check()
+                if outcome is None:
+                    continue
+                task, result = outcome
+                if "failed" in result:
+                    raise InvalidTarget(f"the report cannot be written: {result['failed']}")
+                row = rows[task.number] = _row(task.id, listing.recordings[task.number], result)
+                if on_row is not None:
+                    on_row(row)
     return rows
+
+
+@contextmanager
+def _copies(listing: Listing, folder: Path | None) -> Iterator[str | None]:
+    """Create a temporary folder for copies of objects, beside `folder`, if any is listed."""
+    places = (place for each in listing.recordings for place in (each.before, each.after))
+    if not any(isinstance(place, StoreUrl) for place in places):
+        yield None
+        return
+    obstore()
+    with tempfile.TemporaryDirectory(dir=None if folder is None else folder.parent) as copies:
+        yield copies
 
 
 def _task(number: int, recording: Recording, **where: Any) -> Task:

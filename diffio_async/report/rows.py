@@ -14,8 +14,11 @@ from urllib.parse import quote
 import av.logging
 
 from diffio_async._storage.system_errors import reason_of
+from diffio_async._store_url import is_store_url, place_of
+from diffio_async.errors import DiffioError
 from diffio_async.report.analysis import SoundReader, measure_sound
 from diffio_async.report.numbers import Numbers, gain
+from diffio_async.report.objects import local_file
 from diffio_async.report.pictures import Spectrogram
 from diffio_async.report.playback import Media, copy_sound, media_of
 from diffio_async.report.workers import Task
@@ -50,7 +53,7 @@ def make_row(task: Task) -> dict[str, Any]:
         if path is None:
             continue
         try:
-            numbers[side] = _add_side(row, side, Path(path), task)
+            numbers[side] = _add_side(row, side, path, task)
         except Unusable as error:
             row["warnings"].append(f"{error}")
             if side == "after" and error.missing:
@@ -63,36 +66,43 @@ def make_row(task: Task) -> dict[str, Any]:
         row["gain"] = round(change, 1)
     if row["before"] and row["after"]:
         _compare(row)
-    row["details"]["words"] = _words(task.transcript, row["warnings"])
+    row["details"]["words"] = _words(task, row["warnings"])
     if task.folder is not None:
         _write_details(row, task, Path(task.folder))
     return row
 
 
-def _add_side(row: dict[str, Any], side: str, path: Path, task: Task) -> Numbers:
-    folder, name = None if task.folder is None else Path(task.folder), f"{task.id}-{side}"
-    copy = None
+def _add_side(row: dict[str, Any], side: str, place: str, task: Task) -> Numbers:
     try:
-        media, sound = media_of(path), SoundReader(path)
-        blocks = sound.blocks()
-        if folder is not None and _needs_copy(media, path, task):
-            copy = folder / f"{name}.mp3"
-            blocks = copy_sound(blocks, sound.channels, copy)
-        spectrogram = None if folder is None else Spectrogram(media.seconds)
-        measured = measure_sound(sound, blocks, spectrogram)
+        with local_file(place, task.copies) as path:
+            return _measure_side(row, side, place, path, task)
     except CannotRestore as error:
-        raise Unusable(f"{path.name!r} cannot be played: {error}") from error
+        raise Unusable(f"{place_of(place).name!r} cannot be played: {error}") from error
     except FileNotFoundError as error:
-        raise Unusable(f"there is no file {str(path)!r} any more", missing=True) from error
+        raise Unusable(f"there is no file {place!r} any more", missing=True) from error
+    except DiffioError as error:  # of the store
+        raise Unusable(f"{error}", missing=True) from error
     except OSError as error:
         if is_disk_full(error):  # of the listening copy
             raise
-        raise Unusable(f"{str(path)!r} cannot be read: {reason_of(error)}") from error
-    row["warnings"] += [f"{path.name}: {warning}" for warning in measured.warnings]
+        raise Unusable(f"{place!r} cannot be read: {reason_of(error)}") from error
+
+
+def _measure_side(row: dict[str, Any], side: str, place: str, path: Path, task: Task) -> Numbers:
+    folder, name = None if task.folder is None else Path(task.folder), f"{task.id}-{side}"
+    copy, shown = None, place_of(place).name
+    media, sound = media_of(path), SoundReader(path)
+    blocks = sound.blocks()
+    if folder is not None and (is_store_url(place) or _needs_copy(media, path, task)):
+        copy = folder / f"{name}.mp3"
+        blocks = copy_sound(blocks, sound.channels, copy)
+    spectrogram = None if folder is None else Spectrogram(media.seconds)
+    measured = measure_sound(sound, blocks, spectrogram)
+    row["warnings"] += [f"{shown}: {warning}" for warning in measured.warnings]
     if measured.numbers.speech_level is None:
-        row["warnings"].append(f"{path.name} is silent, or has no speech")
+        row["warnings"].append(f"{shown} is silent, or has no speech")
     row[side] = {
-        "path": str(path),
+        "path": place,
         "media": None,
         "type": "audio/mpeg" if copy else media.type,
         "kind": "video" if media.has_video and not copy else "audio",
@@ -144,19 +154,21 @@ def _compare(row: dict[str, Any]) -> None:
         )
 
 
-def _words(path: str | None, warnings: list[str]) -> list[tuple[str, float, float]] | None:
+def _words(task: Task, warnings: list[str]) -> list[tuple[str, float, float]] | None:
     """Return the words of a transcript with their start and end in seconds; None if absent."""
-    if path is None:
+    place = task.transcript
+    if place is None:
         return None
     try:
-        transcript = json.loads(Path(path).read_text(encoding="utf-8"))
+        with local_file(place, task.copies) as path:
+            transcript = json.loads(path.read_text(encoding="utf-8"))
         return [
             (str(word["word"]), float(word["start"]), float(word["end"]))
             for word in transcript["words"]
             if math.isfinite(word["start"]) and math.isfinite(word["end"])
         ]
-    except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
-        warnings.append(f"the transcript {path!r} cannot be shown: {type(error).__name__}")
+    except (DiffioError, OSError, ValueError, TypeError, LookupError, RecursionError) as error:
+        warnings.append(f"the transcript {place!r} cannot be shown: {type(error).__name__}")
         return None
 
 

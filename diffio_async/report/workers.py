@@ -35,10 +35,11 @@ class Task:
 
     Attributes:
         number: Its position in the listing, from 0.
-        before, after, transcript: Paths, None if absent.
+        before, after, transcript: Paths, or URLs of objects; None if absent.
         folder: The folder for pictures and copies; None if only numbers are needed.
         href: URL of that folder, from the page; None if the page contains everything.
         page: The folder of the page.
+        copies: The folder for temporary copies of objects.
     """
 
     number: int
@@ -48,6 +49,7 @@ class Task:
     folder: str | None = None
     href: str | None = None
     page: str = ""
+    copies: str | None = None
 
     @property
     def id(self) -> str:

@@ -150,7 +150,7 @@ async def test_a_batch_of_a_store(run: Run, key: dict[str, str], tmp_path: Path)
     assert "memory://in/a.wav,audio,memory://out/a.restored.mp3,done" in report.stdout
     page = await run("batch", "report", "j.sqlite", "--html", "page.html", env=key)
     assert page.returncode == 2
-    assert "the results of this batch are in memory://out/" in " ".join(page.stderr.split())
+    assert "memory://out/ is in the memory of one process" in " ".join(page.stderr.split())
 
 
 @pytest.mark.parametrize(
