@@ -111,10 +111,11 @@ BatchConflict = Literal["error", "overwrite", "skip"]
 OnError = Literal["continue", "stop"]
 
 
+@runtime_checkable
 class BatchExecutor(Protocol):
     """What moves the bytes of a batch, in place of this process: `dask.DaskExecutor`."""
 
     # The run and its executor are internal: an executor of your own would depend on the journal.
-    def start(self, run: Any, /) -> AbstractAsyncContextManager[Any]:
+    def start_run(self, run: Any, /) -> AbstractAsyncContextManager[Any]:
         """Start for one run, and stop afterwards."""
         ...

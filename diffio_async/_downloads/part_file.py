@@ -236,6 +236,21 @@ class PartFile:
                     self._descriptor = os.open(self.path, os.O_RDWR)
         self.finished = True
 
+    def remove_left(self, *, also_in_use: bool) -> None:
+        """Remove what another download of this result has left.
+
+        Args:
+            also_in_use: Whether to remove it while the other download runs, which then fails.
+        """
+        with contextlib.suppress(OSError):
+            if also_in_use and self._log is not None:
+                self._log.path.unlink(missing_ok=True)
+                self.path.unlink(missing_ok=True)
+            else:
+                self.resume()
+                self.finished = self.is_open
+        self.close()
+
     def close(self) -> None:
         """Close the file; keep it if a later download can resume from it, else remove it.
 

@@ -6,7 +6,9 @@ Credentials come from the standard chain of the store alone: environment, instan
 
 from __future__ import annotations
 
+import asyncio
 import atexit
+import itertools
 import os
 import time
 from datetime import timedelta
@@ -16,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from diffio_async._storage.threads import TrackedExecutor
 from diffio_async._stores.failures import reason_of
-from diffio_async.errors import ConfigurationError
+from diffio_async.errors import ConfigurationError, ConnectionFailed, DiffioError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
     from diffio_async._store_url import StoreUrl
@@ -30,6 +34,9 @@ _READ_SECONDS, _WRITE_SECONDS, _WEB_SECONDS = 60, 300, 6 * 3600
 _MAX_RETRIES, _RETRY_SECONDS = 8, 120
 #: Seconds to leave to the threads of obstore at exit.
 _EXIT_SECONDS = 0.05
+
+#: Attempts of a check whose responses are lost: obstore repeats only requests that are idempotent.
+_CHECK_ATTEMPTS = 3
 
 #: Scheme, bucket, purpose, and a hash of the environment that configures the store.
 _Key = tuple[str, str, bool, int]
@@ -95,6 +102,23 @@ def connect_blocking(url: StoreUrl, *, writing: bool = False) -> ObjectStore:
         # Another thread may have created it meanwhile: what is in memory is in one store.
         connections.setdefault(key, _create(url, writing=writing))
     return connections[key]
+
+
+async def retry_lost(check: Callable[[StoreUrl], Awaitable[object]], url: StoreUrl) -> None:
+    """Check a store, and again if its response was lost.
+
+    Raises:
+        DiffioError: As `check`; the store did not respond to several attempts, or refused.
+    """
+    for attempt in itertools.count(1):
+        try:
+            await check(url)
+        except DiffioError as failure:
+            if attempt == _CHECK_ATTEMPTS or not isinstance(failure.__cause__, ConnectionFailed):
+                raise
+            await asyncio.sleep(attempt)
+        else:
+            return
 
 
 def _key(url: StoreUrl, writing: bool) -> _Key:

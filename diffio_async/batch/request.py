@@ -18,6 +18,7 @@ from diffio_async._protocol.endpoints import (
 )
 from diffio_async._store_url import Place, StoreUrl, location_of
 from diffio_async._validators import (
+    Rule,
     displayed,
     int_between,
     is_encodable,
@@ -257,6 +258,7 @@ class BatchRequest:
         optional_unlimited.check("max_spend_seconds", plan.max_spend_seconds)
         if self.salt is not None:
             _check_salt(self.salt)
+        _executor.check("executor", self.executor)
         create_project(file_name="-", content_type="", content_length=0, params=plan.project_params)
         validate_wait(None, plan.timeout)
 
@@ -288,6 +290,12 @@ def _journal_path(folder: Place, journal: str | os.PathLike[str] | None) -> Path
             "which the batch resumes: name it with journal='batch.sqlite' (--journal FILE)"
         )
     return folder / DEFAULT_JOURNAL
+
+
+_executor = Rule(
+    "an executor, such as DaskExecutor('tcp://127.0.0.1:8786') of diffio_async.dask",
+    lambda v: v is None or (isinstance(v, BatchExecutor) and not isinstance(v, type)),
+)
 
 
 def _check_salt(salt: object) -> None:

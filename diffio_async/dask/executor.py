@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import itertools
-import secrets
 from collections import Counter
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -19,9 +17,11 @@ from diffio_async._store_url import is_store_url
 from diffio_async._uploads.resume_file import etags_from_json
 from diffio_async._uploads.upload import Upload
 from diffio_async._uploads.uploader import ProjectSpec, ResumableUpload
+from diffio_async._validators import positive_int
 from diffio_async.batch.executor import ResultsExist
 from diffio_async.dask import worker
-from diffio_async.dask.checks import check_cluster, connect
+from diffio_async.dask.checks import check_cluster
+from diffio_async.dask.connection import connected
 from diffio_async.dask.order_queue import OrderQueue
 from diffio_async.dask.orders import (
     DownloadOrder,
@@ -36,7 +36,7 @@ from diffio_async.resources.projects import UNNAMED
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from distributed import Client, Future
+    from distributed import Future
 
     from diffio_async._uploads.resume_file import UploadCheckpoint
     from diffio_async._uploads.source import Source
@@ -69,41 +69,37 @@ class DaskExecutor:
 
     cluster: Any  # an address, or an object of distributed, which has no types
     security: Security | None = None
-    max_orders: int = 256
+    max_orders: int = field(default=256, validator=positive_int)
     allow_insecure: bool = False
 
     @contextlib.asynccontextmanager
-    async def start(self, run: RunResources) -> AsyncIterator[RunningExecutor]:
+    async def start_run(self, run: RunResources) -> AsyncIterator[RunningExecutor]:
         """Connect, and check the workers.
 
         Raises:
             ConfigurationError: The scheduler cannot be reached, or a worker cannot take part: the
                 message has the reason. Nothing was billed.
         """
-        client = await connect(self.cluster, self.security, allow_insecure=self.allow_insecure)
-        try:
-            await check_cluster(client, run)
-            executor = RunningExecutor(client, run, self.max_orders, self.max_orders)
-            client.subscribe_topic(executor.name, executor.on_parts)
+        async with connected(
+            self.cluster, self.security, allow_insecure=self.allow_insecure
+        ) as client:
+            orders = OrderQueue(client, await check_cluster(client, run))
+            executor = RunningExecutor(orders, run, self.max_orders, self.max_orders)
+            client.subscribe_topic(orders.name, executor.on_parts)
             yield executor
-            await client.set_metadata(executor.name, None)
-        finally:
-            with contextlib.suppress(OSError, asyncio.TimeoutError):
-                await cast("Any", client.close())
+            with contextlib.suppress(OSError):
+                await client.set_metadata(orders.name, None)
 
 
 @define(eq=False)
 class RunningExecutor:
     """Connection to the cluster during one run."""
 
-    client: Client
+    orders: OrderQueue
     run: RunResources
     max_uploads: int
     max_downloads: int
     stored_results: Counter[str] = field(factory=Counter)
-    #: Name of the tasks of this run, of the events about parts that workers have sent, and of the
-    #: metadata in which the scheduler keeps these.
-    name: str = field(factory=lambda: f"diffio-{secrets.token_hex(4)}")
     _uploads: dict[int, UploadCheckpoint] = field(factory=dict)
     _numbers: Iterator[int] = field(factory=itertools.count)
     #: Free entries of the metadata. Each upload uses one, so that there are not as many as files.
@@ -111,11 +107,6 @@ class RunningExecutor:
 
     def __attrs_post_init__(self) -> None:
         self._entries = list(range(self.max_uploads))
-
-    @functools.cached_property
-    def orders(self) -> OrderQueue:
-        """The orders of this run."""
-        return OrderQueue(self.client, self.name)
 
     @functools.cached_property
     def service(self) -> Service:
@@ -126,8 +117,8 @@ class RunningExecutor:
     @contextlib.asynccontextmanager
     async def open_recording(self, order: RecordingOrder) -> AsyncIterator[RemoteRecording]:
         """See `Executor`."""
-        async with self.orders.submitted(worker.read_recording, order) as future:
-            read = cast("ReadRecording | NothingToDo", await self.orders.fact(future))
+        async with self.orders.carried_out(worker.read_recording, order) as (future, fact):
+            read = cast("ReadRecording | NothingToDo", fact)
             if isinstance(read, NothingToDo):
                 raise ResultsExist
             # The fact stays at its worker, with the object that the worker has spooled.
@@ -165,7 +156,7 @@ class RunningExecutor:
             max_bytes=recording.order.max_bytes,
             facts=recording.facts,
             record=checkpoint.record,
-            run=self.name,
+            run=self.orders.name,
             number=number,
             entry=entry,
         )

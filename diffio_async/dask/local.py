@@ -6,12 +6,13 @@ import contextlib
 import logging
 import os
 import re
+import signal
 from typing import TYPE_CHECKING
 
 from attrs import frozen
 from distributed import LocalCluster
 
-from diffio_async.dask.checks import check_address
+from diffio_async.dask.connection import check_address
 from diffio_async.dask.executor import DaskExecutor
 from diffio_async.errors import ConfigurationError
 
@@ -35,6 +36,9 @@ def executor_for(text: str) -> BatchExecutor:
         ConfigurationError: The number of workers is not a number from 1, or the address is invalid
             or not secure.
     """
+    # What matters to the user is in the errors of the batch; distributed logs tracebacks.
+    for logger in ("distributed", "distributed.client"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
     name, colon, count = text.partition(":")
     if name != "local":
         check_address(text)
@@ -51,9 +55,10 @@ class LocalExecutorProcesses:
     workers: int
 
     @contextlib.asynccontextmanager
-    async def start(self, run: RunResources) -> AsyncIterator[RunningExecutor]:
-        """See `DaskExecutor.start`."""
-        with _hidden_secrets():
+    async def start_run(self, run: RunResources) -> AsyncIterator[RunningExecutor]:
+        """See `DaskExecutor.start_run`."""
+        async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(_hidden_secrets())
             cluster = LocalCluster(
                 n_workers=self.workers,
                 threads_per_worker=_THREADS,
@@ -63,9 +68,15 @@ class LocalExecutorProcesses:
                 memory_limit=0,
                 asynchronous=True,
                 silence_logs=logging.ERROR,
+                preload=__name__,
             )
-            async with cluster, DaskExecutor(cluster).start(run) as executor:
-                yield executor
+            await stack.enter_async_context(cluster)
+            yield await stack.enter_async_context(DaskExecutor(cluster).start_run(run))
+
+
+def dask_setup(_: object) -> None:
+    """Ignore Ctrl-C in a worker, which Dask calls this in: the process that started it ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextlib.contextmanager

@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from attrs import define, field
 from distributed import KilledWorker
-from distributed.client import FutureCancelledError
+from distributed.client import ClosedClientError, FutureCancelledError
 
 from diffio_async.dask import worker
-from diffio_async.dask.checks import own_versions
-from diffio_async.dask.orders import OrderFailed
-from diffio_async.errors import ConnectionFailed
+from diffio_async.dask.checks import check_workers
+from diffio_async.dask.orders import NotAdmitted, OrderFailed
+from diffio_async.errors import ConfigurationError, ConnectionFailed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from distributed import Client, Future
+
+    from diffio_async.dask.checks import Requirements
 
 T = TypeVar("T")
 
@@ -37,13 +39,20 @@ class OrderQueue:
     """Queue of orders. The first one is submitted at once, those that follow it together."""
 
     client: Client
-    name: str
+    required: Requirements
     _waiting: dict[_Work, list[tuple[tuple[object, ...], asyncio.Future[Future[Any]]]]] = field(
         factory=dict
     )
     _numbers: Iterator[int] = field(factory=itertools.count)
     #: The instant of the loop from which on orders may be submitted.
     _submit_at: float = 0.0
+    #: Checks of workers that joined the cluster after the start.
+    _checks: dict[str, asyncio.Task[int]] = field(factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Name of the run: of its tasks, of the topic and the metadata about received parts."""
+        return self.required.run
 
     async def carry_out(self, work: Callable[..., Awaitable[T | OrderFailed]], *order: object) -> T:
         """Give an order to a worker, and return the fact that comes back.
@@ -51,31 +60,55 @@ class OrderQueue:
         Raises:
             DiffioError: The order failed, or was lost with its worker or the scheduler.
         """
-        async with self.submitted(work, *order) as future:
-            return cast("T", await self.fact(future))
+        async with self.carried_out(work, *order) as (_, fact):
+            return cast("T", fact)
 
     @contextlib.asynccontextmanager
-    async def submitted(
+    async def carried_out(
         self, work: Callable[..., object], *order: object
-    ) -> AsyncIterator[Future[Any]]:
-        """Give an order to a worker; the fact is released at the end.
+    ) -> AsyncIterator[tuple[Future[Any], object]]:
+        """Give an order to a worker; its fact is released at the end.
 
         Raises:
-            ConnectionFailed: The connection to the scheduler was lost.
+            DiffioError: As in `carry_out`.
         """
+        while True:
+            future = await self._submitted(work, *order)
+            try:
+                fact = await self._fact(future)
+                if not isinstance(fact, NotAdmitted):
+                    yield future, fact
+                    return
+            finally:
+                future.release()
+            await self._check(fact.worker)
+
+    async def _check(self, worker: str) -> None:
+        """Check a worker, once for all orders that it was given.
+
+        Raises:
+            ConnectionFailed: It cannot take part, which ends the run.
+        """
+        check = self._checks.get(worker)
+        if check is None:
+            check = asyncio.create_task(check_workers(self.client, self.required, [worker]))
+            self._checks[worker] = check
+            check.add_done_callback(lambda _: self._checks.pop(worker))
+        try:
+            await asyncio.shield(check)
+        except ConfigurationError as failure:
+            raise ConnectionFailed(str(failure), permanent=True) from failure
+
+    async def _submitted(self, work: Callable[..., object], *order: object) -> Future[Any]:
         loop = asyncio.get_running_loop()
         submitted: asyncio.Future[Future[Any]] = loop.create_future()
         if not self._waiting:
             loop.call_at(max(self._submit_at, loop.time()), self._submit)
         self._waiting.setdefault(work, []).append((order, submitted))
         try:
-            future = await submitted
-        except OSError as failure:
+            return await submitted
+        except (OSError, ClosedClientError) as failure:
             raise self._lost(failure) from failure
-        try:
-            yield future
-        finally:
-            future.release()
 
     def _submit(self) -> None:
         """Submit all orders that wait."""
@@ -89,7 +122,7 @@ class OrderQueue:
                 futures = self.client.map(
                     worker.carry_out,
                     *map(list, zip(*(order for order, _ in orders), strict=True)),
-                    versions=own_versions(),
+                    run=self.name,
                     work=work,
                     key=[f"{self.name}-{work.__name__}-{next(self._numbers)}" for _ in orders],
                     pure=False,
@@ -102,24 +135,13 @@ class OrderQueue:
                 for (_, submitted), future in zip(orders, futures, strict=True):
                     submitted.set_result(future)
 
-    async def fact(self, future: Future[Any]) -> object:
-        """Return the fact of an order.
-
-        Raises:
-            DiffioError: As in `carry_out`.
-        """
+    async def _fact(self, future: Future[Any]) -> object:
         try:
             fact = await future
         except KilledWorker as failure:
             raise ConnectionFailed(
                 f"several workers died while they carried out an order: {failure}"
             ) from None
-        except ImportError as failure:
-            raise ConnectionFailed(
-                f"a worker that joined the cluster lacks the module {failure.name}: install the "
-                "same there as here, or remove it",
-                permanent=True,
-            ) from failure
         except (OSError, FutureCancelledError) as failure:
             raise self._lost(failure) from failure
         if isinstance(fact, OrderFailed):

@@ -111,6 +111,13 @@ class StoredResult:
     worker: str
 
 
+@frozen
+class NotAdmitted:
+    """Fact: the order was not carried out, as this worker has to be checked first."""
+
+    worker: str
+
+
 class NothingToDo:
     """Fact: all results of a recording exist and must not be replaced."""
 

@@ -20,10 +20,12 @@ from attrs import define, field
 from distributed import get_worker
 
 from diffio_async._downloads.download import download_result
+from diffio_async._downloads.part_file import PartFile
+from diffio_async._downloads.sinks import translate_os_errors
 from diffio_async._http.transport import ApiTransport
 from diffio_async._storage.append_log import AlreadyInUse
-from diffio_async._storage.files import sibling_path
-from diffio_async._storage.threads import TrackedExecutor
+from diffio_async._storage.files import publish, sibling_path
+from diffio_async._storage.threads import TrackedExecutor, wait_all_uncancelled
 from diffio_async._store_url import StoreUrl, is_store_url, parse_url, place_of
 from diffio_async._stores.writing import own_size
 from diffio_async._uploads.open_source import open_source
@@ -40,8 +42,9 @@ from diffio_async.batch.executor import MIN_CHECKPOINT_BYTES, ResultsExist
 from diffio_async.batch.local_executor import open_recording
 from diffio_async.batch.result_folder import kept_size, prepare_result
 from diffio_async.batch.result_objects import kept_object_size
-from diffio_async.dask.checks import check_versions
+from diffio_async.dask.checks import admitted
 from diffio_async.dask.orders import (
+    NotAdmitted,
     NothingToDo,
     OrderFailed,
     ReadRecording,
@@ -49,8 +52,6 @@ from diffio_async.dask.orders import (
     StoredResult,
 )
 from diffio_async.errors import (
-    ConfigurationError,
-    ConnectionFailed,
     DiffioError,
     DownloadFailed,
     InvalidSource,
@@ -68,9 +69,6 @@ if TYPE_CHECKING:
 
 #: In place of an API key, which no worker has: the API would refuse it.
 _NO_KEY = "a-worker-has-no-key"
-#: Seconds between attempts to store a result that another worker is storing at the moment.
-_IN_USE_SECONDS = 0.5
-
 #: Maximum of objects of stores whose spools are open until they are uploaded, in one process.
 _MAX_KEPT = 32
 _kept = set[int]()
@@ -88,15 +86,9 @@ def _uploader(service: Service) -> Uploader:
     return _uploaders[key]
 
 
-async def carry_out(
-    *order: object, versions: tuple[str, str], work: Callable[..., Awaitable[object]]
-) -> object:
-    """Carry out an order, unless a worker of other versions has joined the cluster."""
-    try:
-        check_versions(f"the worker {get_worker().address}", versions)
-    except ConfigurationError as failure:
-        return OrderFailed.of(ConnectionFailed(str(failure), permanent=True))
-    return await work(*order)
+async def carry_out(*order: object, run: str, work: Callable[..., Awaitable[object]]) -> object:
+    """Carry out an order, unless this worker has joined the cluster and is not checked yet."""
+    return await work(*order) if run in admitted else NotAdmitted(get_worker().address)
 
 
 async def read_recording(order: RecordingOrder) -> ReadRecording | NothingToDo | OrderFailed:
@@ -263,44 +255,60 @@ def _entry_of(order: UploadOrder) -> list[str]:
 
 async def store_result(order: DownloadOrder) -> StoredResult | OrderFailed:
     """Download a result and store it."""
+    root = place_of(order.result.root)
     try:
-        while True:
-            try:
-                size = await _store(order)
-                return StoredResult(size=size, worker=get_worker().address)
-            except InvalidTarget as failure:
-                # Another worker carries out the same order: it has not died, but left the cluster.
-                if not isinstance(failure.__cause__, AlreadyInUse):
-                    raise
-            await asyncio.sleep(_IN_USE_SECONDS)
+        if isinstance(root, StoreUrl):
+            size = await _store_object(order, root)
+        else:
+            size = await _store_file(order, Path(order.result.path))
     except DiffioError as failure:
         return OrderFailed.of(failure)
+    return StoredResult(size=size, worker=get_worker().address)
 
 
-async def _store(order: DownloadOrder) -> int:
+async def _store_file(order: DownloadOrder, path: Path) -> int:
     result, threads = order.result, TrackedExecutor()
-    root = place_of(result.root)
-    if isinstance(root, StoreUrl):
-        return await _store_object(order, root)
     if result.on_conflict == "skip":
         size = await threads.run(kept_size, result)
         if size is not None:
             return size
-    path = Path(result.path)
     try:
         return await _download(order, path, overwrite=result.overwrites)
-    except InvalidTarget:
-        # A worker that carried out this order may have died after the file was published.
-        if result.overwrites or not await threads.run(path.is_file):
+    except asyncio.CancelledError:
+        # This worker leaves the cluster, and another one may have stored the result.
+        removing = threads.start(_remove_part, result, also_in_use=False)
+        await wait_all_uncancelled([removing])
+        raise
+    except InvalidTarget as failure:
+        # Another worker was given the same order before. It has stored the file and died, or it is
+        # still running, or is stopped: then this one uses another temporary name.
+        in_use = isinstance(failure.__cause__, AlreadyInUse)
+        if not in_use and (result.overwrites or not await threads.run(path.is_file)):
             raise
         copy = sibling_path(path, f"{secrets.token_hex(4)}.part")
         try:
             size = await _download(order, copy)
-            if not await threads.run(partial(filecmp.cmp, copy, path, shallow=False)):
-                raise
+            with translate_os_errors(path):
+                if not await threads.run(_publish, copy, path, overwrite=result.overwrites):
+                    raise
         finally:
             await threads.run(partial(copy.unlink, missing_ok=True))
+        await threads.run(_remove_part, result, also_in_use=True)
         return size
+
+
+def _publish(copy: Path, path: Path, *, overwrite: bool) -> bool:
+    """Give a file its final name; return whether it has that, or a file of equal content has."""
+    try:
+        publish(copy, path, "overwrite" if overwrite else "error")
+    except FileExistsError:
+        return filecmp.cmp(copy, path, shallow=False)
+    return True
+
+
+def _remove_part(result: ResultOrder, *, also_in_use: bool) -> None:
+    part = PartFile(Path(result.path), _key_of(result))
+    part.remove_left(also_in_use=also_in_use)
 
 
 async def _store_object(order: DownloadOrder, root: StoreUrl) -> int:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from attrs import evolve
 
 from diffio_async import _version
 from diffio_async._store_url import StoreUrl
-from diffio_async.dask import DaskExecutor, checks
-from diffio_async.dask.checks import connect, inspect_worker
+from diffio_async._stores import connection
+from diffio_async._stores.connection import retry_lost
+from diffio_async.dask import DaskExecutor
+from diffio_async.dask.checks import Requirements, admitted, inspect_worker, own_versions
+from diffio_async.dask.connection import connect
 from diffio_async.dask.local import executor_for
 from diffio_async.errors import ConfigurationError, ConnectionFailed, InvalidTarget
 from tests.batch.scenes import recordings, restored
@@ -36,7 +40,7 @@ async def test_an_address_that_cannot_be_used_is_refused(
     address: object, problem: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A scheduler on another machine needs TLS; the message has the next step."""
-    monkeypatch.setattr("diffio_async.dask.checks._CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr("diffio_async.dask.connection._CONNECT_SECONDS", 0.2)
     with pytest.raises(ConfigurationError, match=problem):
         await connect(address, None, allow_insecure=False)
 
@@ -76,21 +80,31 @@ async def test_a_store_that_lost_a_response_gets_another_request(
             raise InvalidTarget("it cannot be written") from ConnectionFailed("reset")
 
     url = StoreUrl("s3", "bucket", "out/")
-    assert await checks._store_problem(check, url) == ""
-    monkeypatch.setattr(checks, "_ATTEMPTS", 2)
-    assert "cannot be written" in await checks._store_problem(check, url)
+    await retry_lost(check, url)
+    monkeypatch.setattr(connection, "_CHECK_ATTEMPTS", 2)
+    with pytest.raises(InvalidTarget, match="cannot be written"):
+        await retry_lost(check, url)
     assert len(calls) == 4
 
 
 async def test_a_worker_reports_what_it_cannot_reach(tmp_path: Path) -> None:
-    """A recording that is missing there, and a folder that is another one."""
+    """A recording that is missing there, and a folder that is another one; it is not admitted."""
     marker = tmp_path / "marker"
-    report = await inspect_worker(str(tmp_path / "gone.wav"), str(tmp_path), str(marker))
+    required = Requirements(
+        run="run-1",
+        versions=own_versions(),
+        source=str(tmp_path / "gone.wav"),
+        folder=str(tmp_path),
+        marker=str(marker),
+    )
+    report = await inspect_worker(required)
     assert "No such file" in report.source_problem
     assert "another folder" in report.folder_problem
     marker.touch()
-    report = await inspect_worker(str(marker), str(tmp_path), str(marker))
+    assert required.run not in admitted
+    report = await inspect_worker(evolve(required, source=str(marker)))
     assert (report.source_problem, report.folder_problem) == ("", "")
+    assert required.run in admitted
     assert [each.name for each in tmp_path.iterdir()] == ["marker"]
 
 

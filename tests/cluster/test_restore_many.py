@@ -65,13 +65,13 @@ async def test_no_worker_gets_the_api_key(
 ) -> None:
     """It is in no order and no log; nor is a token or a signed link in a log or a repr."""
     orders: list[Any] = []
-    submitted = OrderQueue.submitted
+    carried_out = OrderQueue.carried_out
 
     def recorded(self: OrderQueue, work: Any, *order: Any) -> Any:
         orders.append(order[0])
-        return submitted(self, work, *order)
+        return carried_out(self, work, *order)
 
-    monkeypatch.setattr(OrderQueue, "submitted", recorded)
+    monkeypatch.setattr(OrderQueue, "carried_out", recorded)
     source = recordings(tmp_path / "in", *NAMES)
     (source / "gone.wav").write_bytes(b"x")
     outcomes = await restored(

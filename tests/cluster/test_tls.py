@@ -12,7 +12,7 @@ import pytest
 from distributed import Client, Security
 
 from diffio_async.dask import DaskExecutor
-from diffio_async.dask.checks import connect
+from diffio_async.dask.connection import connect
 from diffio_async.errors import ConfigurationError
 from tests.batch.scenes import generations, recordings, restored, states
 from tests.cluster.processes import ClusterProcesses
@@ -123,7 +123,7 @@ async def test_other_certificates_are_one_clear_error(
     cluster: ClusterProcesses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An unknown authority, no certificate, or a connection without TLS."""
-    monkeypatch.setattr("diffio_async.dask.checks._CONNECT_SECONDS", 2)
+    monkeypatch.setattr("diffio_async.dask.connection._CONNECT_SECONDS", 2)
     certificates(tmp_path / "other")
     plain = cluster.address.replace("tls", "tcp")
     for address, own, problem in (

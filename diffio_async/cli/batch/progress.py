@@ -245,7 +245,8 @@ def _stored_by_workers(workers: Mapping[str, int]) -> str:
     counts = sorted(workers.values(), reverse=True)
     more = "" if len(counts) <= _SHOWN_WORKERS else ", …"
     shown = ", ".join(map(str, counts[:_SHOWN_WORKERS]))
-    return f"by {len(counts)} workers: {shown}{more}" if counts else ""
+    several = "" if len(counts) == 1 else "s"
+    return f"by {len(counts)} worker{several}: {shown}{more}" if counts else ""
 
 
 def _progress_event(progress: BatchProgress) -> dict[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ from diffio_async.batch.request import BatchRequest
 from diffio_async.cli import FAILED, OK
 from diffio_async.cli.batch.progress import BatchReporter
 from diffio_async.cli.client import RequestWatch, check_environment, open_client
-from diffio_async.cli.command import mark_interruption_reported
+from diffio_async.cli.command import log_to_console, mark_interruption_reported
 from diffio_async.cli.files import DASH
 from diffio_async.errors import BatchStopped, ConfigurationError, DatabaseError
 from diffio_async.options import DEFAULT_BASE_URL
@@ -88,6 +89,7 @@ def executor_of(dask: str | None) -> BatchExecutor | None:
         from diffio_async.dask.local import executor_for
     except ImportError as failure:
         raise ConfigurationError(str(failure)) from failure
+    log_to_console(logging.WARNING, tracebacks=False)
     return executor_for(dask)
 
 
