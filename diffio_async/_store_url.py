@@ -23,7 +23,8 @@ _ACCEPTED = re.compile(rf"({'|'.join((*_STORES, 'https?', 'file'))})://", re.IGN
 _BUCKET = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]{0,254}")
 #: What a signed or versioned link has behind its path. A `?` alone may be part of a title.
 _QUERY = re.compile(r"\?[\w.-]+=")
-_MAX_KEY_BYTES = 1024
+#: Bytes of the longest key that stores accept.
+MAX_KEY_BYTES = 1024
 
 
 @frozen
@@ -218,7 +219,7 @@ def _key_problem(url: StoreUrl) -> str | None:
         return "has a control character (such as a line break) in its key: rename the object"
     if url.is_web:
         return None
-    if len(key.encode()) > _MAX_KEY_BYTES:
+    if len(key.encode()) > MAX_KEY_BYTES:
         return f"has a key of {len(key.encode()):,} bytes, and stores accept 1,024: shorten it"
     parts = key.removesuffix("/").split("/") if key else []
     if any(part in {"", ".", ".."} for part in parts):

@@ -12,6 +12,7 @@ from attrs import frozen
 
 from diffio_async._protocol.media_types import content_type_of
 from diffio_async._storage.threads import wait_all_uncancelled
+from diffio_async._store_url import MAX_KEY_BYTES
 from diffio_async._stores.connection import connect, obstore
 from diffio_async._stores.failures import is_missing, is_upload_missing, store_errors
 from diffio_async._validators import one_of
@@ -35,6 +36,8 @@ _ABORT_SECONDS = 10.0
 #: Seconds to cache that a folder is writable, and maximum of cached folders.
 _WRITABLE_TTL, _MAX_CACHED = 60.0, 1000
 _writable: dict[StoreUrl, float] = {}
+#: Name of an object that is never written; its first character alone is valid, too.
+_PROBE = "_diffio-check"
 
 #: Metadata of an object: the generation whose result it is, and the type of the result. Azure
 #: permits no "-" in the name, and some proxies no "_".
@@ -121,7 +124,10 @@ async def check_writable(folder: StoreUrl) -> None:
     now = time.monotonic()
     if now - _writable.get(folder, -math.inf) < _WRITABLE_TTL:
         return
-    store, probe = await connect(folder, writing=True), folder / ".diffio-check"
+    store, probe = (
+        await connect(folder, writing=True),
+        folder / _PROBE[: MAX_KEY_BYTES - len(folder.key.encode())],
+    )
     with store_errors(folder, InvalidTarget, "be written"):
         try:
             await _request_write(store, probe)

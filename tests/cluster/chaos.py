@@ -63,7 +63,7 @@ asyncio.run(main())
 """
 
 #: End of the key of what a worker starts to write, and aborts, before it takes part.
-CHECK = "/.diffio-check"
+CHECK = "/_diffio-check"
 
 
 @define

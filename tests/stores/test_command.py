@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from diffio_async._stores import reading
 from tests.cli.conftest import run
 from tests.stores.conftest import SECRET
 from tests.stores.test_results import MIB, SPEECH, write
@@ -249,20 +250,25 @@ async def test_missing_credentials_are_reported_before_anything_is_billed(
 
 @pytest.mark.parametrize("command", ["restore", "batch"])
 async def test_an_object_that_is_replaced_while_it_is_read_is_not_billed(
-    run: Run, key: dict[str, str], s3: Bucket, sandbox: Sandbox, command: str
+    run: Run,
+    key: dict[str, str],
+    s3: Bucket,
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
 ) -> None:
-    async def replace() -> None:
-        while True:
-            await asyncio.to_thread(s3.put, "a.wav", os.urandom(41 * MIB))
+    """It is replaced when its first range has arrived."""
+    request = reading.OpenObject._range
 
-    source = s3.put("a.wav", bytes(41 * MIB))
+    async def replace(self: Any, *arguments: Any) -> Any:
+        await asyncio.to_thread(s3.put, "a.wav", os.urandom(9 * MIB))
+        return await request(self, *arguments)
+
+    monkeypatch.setattr(reading.OpenObject, "_range", replace)
+    source = s3.put("a.wav", bytes(9 * MIB))
     journal = ["--journal", "j.sqlite"] if command == "batch" else []
-    replacing = asyncio.create_task(replace())
-    done = await run(
-        command, source, "-o", s3.url("out/"), *journal, env={**key, **store_settings()}
-    )
-    replacing.cancel()
-    await asyncio.wait([replacing])
+    options = ["-o", s3.url("out/"), *journal]
+    done = await run(command, source, *options, env={**key, **store_settings()})
     assert done.returncode == 1
     assert "changed while it was read: try again when nothing writes to it" in done.stderr
     assert not sandbox.state.projects

@@ -146,6 +146,14 @@ async def test_a_large_result_is_spooled_and_written(
         assert list(tmp_path.iterdir()) == []
 
 
+async def test_a_key_of_1024_bytes_is_written(s3: Bucket, client: AsyncDiffio) -> None:
+    """Whatever part of it is the folder; the check of the folder needs no longer one."""
+    for folder in ("", "f" * 1000 + "/", "f" * 1019 + "/"):
+        key = folder + "k" * (1020 - len(folder)) + ".mp3"
+        await client.restore(SPEECH, s3.url(key))
+        assert s3.get(key) == SPEECH
+
+
 async def test_an_object_has_its_type_and_its_generation(s3: Bucket, client: AsyncDiffio) -> None:
     result = await client.restore(SPEECH, s3.url("a.mp3"), file_name="talk.wav")
     found = s3.client.head_object(Bucket=s3.name, Key="a.mp3")
@@ -194,7 +202,7 @@ async def test_a_bucket_that_is_read_only_is_reported_before_anything_is_sent(
     with pytest.raises(InvalidTarget, match=r"cannot be written: access is denied \(AccessDenied"):
         await client.restore(SPEECH, "s3://bucket/a.mp3")
     assert [line.split("?")[0] for line in responder.requests] == [
-        "POST /bucket/.diffio-check",
+        "POST /bucket/_diffio-check",
     ]
     assert list(sandbox.requests) == []
 
