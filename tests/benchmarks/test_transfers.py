@@ -17,7 +17,7 @@ def test_a_quick_run_reports_every_scene_and_contender(tmp_path: Path) -> None:
     out = tmp_path / "figures.json"
     arguments = ["--quick", "--size", "16"]
     arguments += ["--folder", str(tmp_path), "--json", str(out)]
-    subprocess.run([sys.executable, PROGRAM, *arguments], check=True, timeout=120)
+    subprocess.run([sys.executable, PROGRAM, *arguments], check=True, timeout=400)
     report = json.loads(out.read_text())
     scenes = {row["what"] for row in report["rows"]}
     kinds = {scene.split()[0] for scene in scenes}
