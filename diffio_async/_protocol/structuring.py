@@ -91,8 +91,8 @@ def _token(value: object, _: Any) -> str:
 
 
 _flag = _scalar(json_values.flag, "true or false")
-#: Most tokens are identifiers of Python, which are printable.
-_FITS_TOKEN = "type(value) is str and value.isidentifier() and len(value) < 256"  # noqa: S105
+#: Most ids are ASCII identifiers, which are printable; those of newer Pythons may have joiners.
+_FITS_NAME = "type(value) is str and value.isascii() and value.isidentifier() and len(value) < 256"
 
 
 def _type_name(value: object) -> str:
@@ -152,7 +152,7 @@ class _Field:
     @property
     def fits(self) -> str:
         """The expression for whether a `value` is that of the attribute, without a call."""
-        by_hook = {_text: "type(value) is str", _flag: "type(value) is bool", _token: _FITS_TOKEN}
+        by_hook = {_text: "type(value) is str", _flag: "type(value) is bool", _token: _FITS_NAME}
         fits = by_hook.get(self.read, "True" if self.kind is object else "False")
         return f"value is None or {fits}" if self.default is None else fits
 

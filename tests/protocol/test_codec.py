@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -320,10 +319,17 @@ def test_a_decoded_model_is_like_a_constructed_one() -> None:
         found.status = "complete"  # type: ignore[misc]
 
 
-def test_identifiers_of_python_are_printable() -> None:
-    """So ids that are identifiers are not checked further."""
-    identifiers = [each for each in map(chr, range(sys.maxunicode)) if f"_{each}".isidentifier()]
-    assert not [each for each in identifiers if not each.isprintable() or each == "\ufffd"]
+@pytest.mark.parametrize(
+    "project", ["proj\u200d1", "proj\x001", " ", "", "proj\ufffd", "p" * 20_000]
+)
+def test_an_id_that_cannot_be_sent_back_is_invalid(project: str) -> None:
+    with pytest.raises(InvalidResponse, match="apiProjectId: expected a printable string"):
+        progress(apiProjectId=project)
+
+
+@pytest.mark.parametrize("project", ["proj_1", "proj-1", "Projekt Ä", "p" * 2_000])
+def test_an_id_is_any_printable_string(project: str) -> None:
+    assert progress(apiProjectId=project).api_project_id == project
 
 
 def test_an_invalid_response_keeps_the_ids_that_it_contains() -> None:
