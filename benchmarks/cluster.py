@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _SIZE, _GIB = 16384, 1024**3
 #: CPU seconds of the coordinator for one file, for the simulation.
-_COORDINATOR = 0.01
+_COORDINATOR = 0.006
 
 
 def cpu(options: argparse.Namespace) -> list[Figures]:

@@ -126,7 +126,10 @@ class ApiTransport:
         )
         self.observers = Observers(options.observers)
         self.emit = self.observers.emit
-        self._default_context: tuple[ResolvedOptions, ApiHeaders] | None = None
+        #: The options of the last call that had some, and of those without, and their context.
+        self._contexts: dict[
+            bool, tuple[RequestOptions | None, tuple[ResolvedOptions, ApiHeaders]]
+        ] = {}
 
     def __reduce__(self) -> tuple[type[ApiTransport], tuple[str, str, ClientOptions]]:
         """Pickle the constructor arguments, the key included, without connections."""
@@ -182,16 +185,17 @@ class ApiTransport:
             ConfigurationError: The options, the key or a header are invalid.
         """
         # The user's headers are a mutable mapping.
-        default = options is None and not self.options.headers
-        if default and self._default_context is not None:
-            return self._default_context
+        fixed = not self.options.headers and not getattr(options, "headers", None)
+        known = self._contexts.get(options is None)
+        if fixed and known is not None and known[0] is options:
+            return known[1]
         resolved = resolve_options(self.options, options)
         built = build_api_headers(self._key, resolved)
         # Names whose lower-case form is known are not converted for each request.
         names = CIMultiDict({istr(name): value for name, value in built.headers.items()})
         context = resolved, evolve(built, headers=names)
-        if default:
-            self._default_context = context
+        if fixed:
+            self._contexts[options is None] = options, context
         return context
 
     def _exchange(
