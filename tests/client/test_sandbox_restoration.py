@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from diffio_async import AsyncDiffio, GenerationFailed
+from diffio_async import AsyncDiffio, GenerationFailed, TranscriptPending
 from diffio_async.sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -30,11 +31,14 @@ async def test_the_sample_is_restored(sample: Path, tmp_path: Path) -> None:
         assert restoration["noiseFloorDb"]["after"] < restoration["noiseFloorDb"]["before"] - 10
         if find_spec("pocketsphinx") is None:
             pytest.skip("no transcript: the extra `transcript` is not installed")
-        transcript = await client.generations.download(
-            generation_id=result.generation.generation_id,
-            api_project_id=result.project.api_project_id,
-            download_type="transcript",
-        )
+        transcript = None
+        while transcript is None:
+            with contextlib.suppress(TranscriptPending):
+                transcript = await client.generations.download(
+                    generation_id=result.generation.generation_id,
+                    api_project_id=result.project.api_project_id,
+                    download_type="transcript",
+                )
         assert transcript.content is not None
         assert json.loads(transcript.content)["words"]
 
