@@ -35,7 +35,7 @@ _MAX_RETRIES, _RETRY_SECONDS = 8, 120
 #: Seconds to leave to the threads of obstore at exit.
 _EXIT_SECONDS = 0.05
 
-#: Attempts of a check whose responses are lost: obstore repeats only requests that are idempotent.
+#: Attempts of a check: obstore repeats a request without a response, but not if that breaks off.
 _CHECK_ATTEMPTS = 3
 
 #: Scheme, bucket, purpose, and a hash of the environment that configures the store.
@@ -105,7 +105,7 @@ def connect_blocking(url: StoreUrl, *, writing: bool = False) -> ObjectStore:
 
 
 async def retry_lost(check: Callable[[StoreUrl], Awaitable[object]], url: StoreUrl) -> None:
-    """Check a store, and again if its response was lost.
+    """Check a store, and again if a response of it broke off.
 
     Raises:
         DiffioError: As `check`; the store did not respond to several attempts, or refused.

@@ -67,7 +67,7 @@ class LocalExecutorProcesses:
                 dashboard_address="127.0.0.1:0",
                 memory_limit=0,
                 asynchronous=True,
-                silence_logs=logging.ERROR,
+                silence_logs=logging.CRITICAL,
                 preload=__name__,
             )
             await stack.enter_async_context(cluster)

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from attrs import define, field
 
@@ -110,3 +110,8 @@ async def kill(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.send_signal(signal.SIGKILL)
     await process.wait()
+
+
+async def remove_worker(address: str, dask_scheduler: Any) -> None:
+    """Give the orders of a worker to others; runs in the scheduler."""
+    await dask_scheduler.remove_worker(address, stimulus_id="test")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from diffio_async.dask import DaskExecutor
 from diffio_async.sandbox import Delay, Fault
-from tests.batch.scenes import below, generations, recordings, restored, states
+from tests.cluster.batches import check, sent, start
 from tests.cluster.processes import ClusterProcesses
 
 if TYPE_CHECKING:
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
     from diffio_async.sandbox import Sandbox
 
 pytestmark = pytest.mark.slow
-FILES = 16
 
 
 @pytest.fixture
@@ -36,30 +33,6 @@ async def cluster(
     # Imported before a worker counts as started, as a worker is silent while it imports.
     async with ClusterProcesses(folder, workers=2, preload="diffio_async.dask.worker") as started:
         yield started
-
-
-def start(
-    client: AsyncDiffio, cluster: ClusterProcesses, folder: Path
-) -> asyncio.Task[dict[str, Any]]:
-    """Start a batch."""
-    source = recordings(folder / "in", *(f"{number}.wav" for number in range(FILES)))
-    return asyncio.create_task(
-        restored(client, source, folder / "out", salt="s", executor=DaskExecutor(cluster.address))
-    )
-
-
-async def sent(sandbox: Sandbox, origin: str, running: asyncio.Task[Any]) -> None:
-    """Wait until a worker has sent a request to "edge" (uploads) or "media" (results)."""
-    while not any(seen.origin == origin for seen in sandbox.requests):
-        assert not running.done(), running.result()
-        await asyncio.sleep(0.01)
-
-
-def check(outcomes: dict[str, Any], sandbox: Sandbox, folder: Path) -> None:
-    """Check that each file was restored once, and that nothing else is in the folder."""
-    assert set(states(outcomes).values()) == {"done"}, outcomes
-    assert generations(sandbox) == FILES
-    assert below(folder / "out") == sorted(f"{n}.restored.mp3" for n in range(FILES))
 
 
 async def test_an_order_whose_worker_died_too_often_is_given_again(

@@ -63,7 +63,7 @@ async def test_no_worker_gets_the_api_key(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is in no order and no log; nor is a token or a signed link in a log or a repr."""
+    """It is in no order, event or log; nor is a token or a signed link, except in orders."""
     orders: list[Any] = []
     carried_out = OrderQueue.carried_out
 
@@ -74,9 +74,13 @@ async def test_no_worker_gets_the_api_key(
     monkeypatch.setattr(OrderQueue, "carried_out", recorded)
     source = recordings(tmp_path / "in", *NAMES)
     (source / "gone.wav").write_bytes(b"x")
-    outcomes = await restored(
-        client, source, tmp_path / "out", salt="s", executor=DaskExecutor(cluster.address)
-    )
+    dask: Any  # its scheduler has no types
+    async with Client(cluster.address, asynchronous=True, set_as_default=False) as dask:
+        outcomes = await restored(
+            client, source, tmp_path / "out", salt="s", executor=DaskExecutor(cluster.address)
+        )
+        await dask.dump_cluster_state(str(tmp_path / "dump"), format="yaml")
+        kept = repr(await dask.scheduler.events()) + (tmp_path / "dump.yaml").read_text()
     assert set(states(outcomes).values()) == {"done"}
     assert len(orders) == 12
     key = sandbox.api_key.encode()
@@ -86,7 +90,7 @@ async def test_no_worker_gets_the_api_key(
     tokens = {order.record.offer.upload_token for order in orders if hasattr(order, "record")}
     links = {order.link.download_url for order in orders if hasattr(order, "link")}
     assert len(tokens) == len(links) == 4
-    shown = cluster.log + "".join(map(repr, orders))
+    shown = cluster.log + kept + "".join(map(repr, orders))
     assert not any(secret in shown for secret in (sandbox.api_key, *tokens, *links))
     for member in cluster.members:
         assert key not in Path(f"/proc/{member.pid}/environ").read_bytes()

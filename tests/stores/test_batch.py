@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from attrs import define
 
 from diffio_async import BatchItem, ConfigurationError
 from diffio_async._store_url import StoreUrl
 from diffio_async._stores import connection
 from tests.scripts import requests_to
+from tests.stores.conftest import Relay, relay_to
 from tests.stores.test_results import write
 from tests.stores.test_sources import content_of, policy
 
@@ -314,3 +317,35 @@ async def test_a_store_that_does_not_respond_pauses_a_batch(
     assert not running.done()
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
     assert (await running)[source].state == "done"
+
+
+@define
+class _BreakingRelay(Relay):
+    """A relay that breaks off the body of the first response to the start of an upload."""
+
+    async def _copy(self, reader: Any, writer: Any, back: Any, *, requests: bool) -> None:
+        while block := await reader.read(65_536):
+            if requests:
+                self.losing = not self.lost and re.match(rb"POST \S+\?uploads", block) is not None
+            elif self.losing:
+                self.losing, self.lost = False, 1
+                writer.write(block.partition(b"\r\n\r\n")[0] + b"\r\n\r\n<")
+                await writer.drain()
+                raise ConnectionResetError
+            writer.write(block)
+            await writer.drain()
+        raise ConnectionResetError
+
+
+@pytest.mark.slow
+async def test_a_check_of_a_store_is_repeated_if_its_response_breaks_off(
+    s3: Bucket, client: AsyncDiffio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a request, which starts an upload in parts, is not repeated by obstore."""
+    s3.put("in/a.wav", b"one")
+    async with relay_to(s3.endpoint, _BreakingRelay()) as relay:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", relay.url)
+        outcomes = await batch(client, s3.url("in/"), s3.url("out/"), journal=tmp_path / "j.sqlite")
+        assert [outcome.state for outcome in outcomes.values()] == ["done"]
+        assert relay.lost == 1
+    s3.abort_uploads()  # the one whose id was in the response

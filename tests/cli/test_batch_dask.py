@@ -1,0 +1,137 @@
+"""`diffio-async batch --dask` on a terminal: progress, Ctrl-C and limits."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pty
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from attrs import define, field
+
+from diffio_async.sandbox import Delay, Fault, Sandbox
+from tests.batch.scenes import below, generations, recordings
+from tests.cli.conftest import COMMAND, PATIENCE
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.cli.conftest import Run
+
+pytestmark = pytest.mark.slow
+FILES = 6
+
+
+@define(eq=False)
+class OnTerminal:
+    """A command whose terminal shows its errors; its process group gets Ctrl-C, as from a shell."""
+
+    process: asyncio.subprocess.Process
+    shown: str = ""
+    reader: asyncio.Task[None] = field(init=False)
+
+    async def until(self, text: str) -> None:
+        """Wait until a text is shown."""
+        async with asyncio.timeout(PATIENCE):
+            while text not in self.shown:
+                assert self.process.returncode is None, self.shown
+                await asyncio.sleep(0.02)
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C."""
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    async def ended(self) -> int:
+        """Wait for the end; return the exit code, as a shell shows it."""
+        async with asyncio.timeout(PATIENCE):
+            code = await self.process.wait()
+            await self.reader
+        return code if code >= 0 else 128 - code
+
+    async def read(self, terminal: int) -> None:
+        """Read what is shown until the process and all that it has started have ended."""
+        try:
+            while block := await asyncio.to_thread(os.read, terminal, 65_536):
+                self.shown += block.decode(errors="replace")
+        except OSError:
+            pass  # the last process has closed it
+        finally:
+            os.close(terminal)
+
+
+async def on_terminal(sandbox: Sandbox, folder: Path, *arguments: str) -> OnTerminal:
+    """Start a batch of the recordings in `in`, on workers of this machine."""
+    own, terminal = pty.openpty()
+    variables = {
+        name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+    }
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", COMMAND, "batch", "in", "-o", "out", "--dask", "local:2"),
+        *("--salt", "s", *arguments),
+        cwd=folder,
+        env={**variables, **sandbox.environment, "TERM": "xterm", "COLUMNS": "120"},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=terminal,
+        start_new_session=True,
+    )
+    os.close(terminal)
+    command = OnTerminal(process)
+    command.reader = asyncio.create_task(command.read(own))
+    return command
+
+
+@pytest.fixture
+async def slow_uploads(tmp_path: Path) -> AsyncIterator[Sandbox]:
+    """A sandbox that takes seconds for an upload, and recordings for it."""
+    recordings(tmp_path / "in", *(f"{number}.wav" for number in range(FILES)))
+    slow = Fault(origin="edge", method="PUT", times=None, action=Delay(2.0))
+    async with Sandbox(engine="echo", faults=[slow]) as sandbox:
+        yield sandbox
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_an_interrupted_batch_prints_one_line_and_resumes(
+    times: int, slow_uploads: Sandbox, run: Run, tmp_path: Path
+) -> None:
+    """Ctrl-C also reaches the workers, which print nothing; nothing is left in the folder."""
+    command = await on_terminal(slow_uploads, tmp_path)
+    await command.until(f"{FILES} up")
+    for _ in range(times):
+        command.interrupt()
+        await asyncio.sleep(0.1)
+    assert await command.ended() == 130
+    assert "interrupted; nothing is lost" in command.shown
+    assert "Traceback" not in command.shown
+    assert below(tmp_path / "out") == []
+    slow_uploads.faults.clear()
+    again = await run("batch", "retry", "out", env=slow_uploads.environment)
+    assert (again.returncode, len(below(tmp_path / "out"))) == (0, FILES), again.stderr
+    assert generations(slow_uploads) == FILES
+
+
+async def test_progress_shows_the_files_of_each_worker(
+    slow_uploads: Sandbox, run: Run, tmp_path: Path
+) -> None:
+    """With a limit of what is billed, the batch stops there; a dry run needs no cluster."""
+    dry = await run(
+        *("batch", "in", "-o", "out", "--dask", "tcp://127.0.0.1:9", "--salt", "s", "--dry-run"),
+        env=slow_uploads.environment,
+    )
+    assert dry.returncode == 0, dry.stderr
+    assert f"{FILES} to restore" in dry.stdout + dry.stderr
+    slow_uploads.faults.clear()
+    limited = await on_terminal(slow_uploads, tmp_path, "--max-spend", "240")
+    assert await limited.ended() == 1
+    assert "max_spend_seconds=240" in limited.shown.replace("\r\n", " ")
+    assert generations(slow_uploads) == len(below(tmp_path / "out")) == 4
+    rest = await on_terminal(slow_uploads, tmp_path)
+    assert await rest.ended() == 0
+    assert "; by " in rest.shown
+    assert generations(slow_uploads) == len(below(tmp_path / "out")) == FILES
+    status = await run("batch", "status", "out", env=slow_uploads.environment)
+    assert f"{FILES} done, 0 remaining" in status.stdout
