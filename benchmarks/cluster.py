@@ -1,7 +1,7 @@
 """A batch on a Dask cluster: CPU time and memory of each process.
 
     python benchmarks/cluster.py [--files 3000] [--workers 3] [--tls] [--rounds 1] [--json FILE]
-    python benchmarks/cluster.py --memory [--files 12000]
+    python benchmarks/cluster.py --memory [--files 12000] [--tls]
     python benchmarks/cluster.py --growth [--files 10000]
     python benchmarks/cluster.py --simulate [--files 1000000]
     python benchmarks/cluster.py --large | --journal | --links
@@ -73,7 +73,10 @@ def run(options: argparse.Namespace, *, workers: int, tls: bool) -> Figures:
 
 
 SCENES: dict[str, tuple[str, Callable[[argparse.Namespace], list[Figures]]]] = {
-    "memory": ("memory with generations in flight", lambda given: memory.in_flight(given.files)),
+    "memory": (
+        "memory with generations in flight",
+        lambda given: memory.in_flight(given.files, tls=given.tls),
+    ),
     "growth": (
         "memory with the number of files",
         lambda given: memory.per_file(given.files, given.workers),

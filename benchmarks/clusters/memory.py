@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 _GIB = 1024**3
 
 
-def in_flight(count: int) -> list[Figures]:
+def in_flight(count: int, *, tls: bool) -> list[Figures]:
     """Return the memory of the coordinator and the scheduler with generations that do not end."""
     settings = {"duration": 36000, "keep_requests": 1000}
-    with on_sandbox(settings) as cluster:
+    with on_sandbox(settings, tls=tls) as cluster:
         cluster.start_workers(2)
         source = write_files(cluster.folder, count, 256)
         found = cluster.restore(
