@@ -62,6 +62,8 @@ async def _watch(client: Client) -> None:
     responded_at = loop.time()
     while loop.time() - responded_at < _SILENT_SECONDS:
         await asyncio.sleep(_WATCH_SECONDS)
+        if client.scheduler is None:
+            return  # it has closed itself, as the scheduler has died
         with contextlib.suppress(OSError):  # also a timeout
             async with asyncio.timeout(_SILENT_SECONDS):
                 await cast("Any", client.scheduler).identity(n_workers=0)
