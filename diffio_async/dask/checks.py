@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 #: Seconds to wait for a check, and for the first worker of a cluster that has none yet: a cluster
 #: that adapts may have to wait for machines.
 _CHECK_SECONDS, _FIRST_WORKER_SECONDS = 60, 600
-_INSTALL = f"pip install 'diffio_async[dask]=={__version__}'"
+INSTALL = f"pip install 'diffio_async[dask]=={__version__}'"
 
 
 @frozen(kw_only=True)
@@ -253,16 +253,16 @@ async def _call(call: Any, where: str) -> Any:
     except ImportError as failure:
         raise ConfigurationError(
             f"{where} lacks the module {failure.name}: install the same there as here, with "
-            f"{_INSTALL}"
-        ) from failure
-    except (AttributeError, TypeError) as failure:
-        # Another version of the package lacks the function, or its arguments.
-        raise ConfigurationError(
-            f"{where} cannot run this version of the package ({first_line(failure)}): {_INSTALL}"
+            f"{INSTALL}"
         ) from failure
     except OSError as failure:
         raise ConfigurationError(
             f"{where} cannot be reached: {first_line(failure)}. Check the cluster, and try again"
+        ) from failure
+    except Exception as failure:
+        # Another version of the package lacks the function, or its arguments.
+        raise ConfigurationError(
+            f"{where} cannot run this version of the package ({first_line(failure)}): {INSTALL}"
         ) from failure
 
 

@@ -12,7 +12,8 @@ from distributed import KilledWorker
 from distributed.client import ClosedClientError, FutureCancelledError
 
 from diffio_async.dask import worker
-from diffio_async.dask.checks import check_workers
+from diffio_async.dask.checks import INSTALL, check_workers
+from diffio_async.dask.connection import first_line
 from diffio_async.dask.orders import NotAdmitted, OrderFailed
 from diffio_async.errors import ConfigurationError, ConnectionFailed
 
@@ -144,6 +145,12 @@ class OrderQueue:
             ) from None
         except (OSError, FutureCancelledError) as failure:
             raise self._lost(failure) from failure
+        except Exception as failure:
+            raise ConnectionFailed(
+                "a worker that joined the cluster cannot run this version of the package "
+                f"({first_line(failure)}): {INSTALL}, or remove the worker",
+                permanent=True,
+            ) from failure
         if isinstance(fact, OrderFailed):
             raise fact.error()
         return fact

@@ -129,7 +129,7 @@ class OrderFailed:
     chain: tuple[BaseException, ...]
 
     @classmethod
-    def of(cls, failure: DiffioError) -> OrderFailed:
+    def of(cls, failure: Exception) -> OrderFailed:
         """Return the fact for a failure."""
         return cls(chain=tuple(_portable(each) for each in causes_of(failure)))
 
@@ -138,7 +138,11 @@ class OrderFailed:
         for effect, cause in zip(self.chain, self.chain[1:], strict=False):
             effect.__cause__ = cause
         first = self.chain[0]
-        return first if isinstance(first, DiffioError) else DiffioError(str(first))
+        if isinstance(first, DiffioError):
+            return first
+        error = DiffioError(f"{type(first).__name__}: {first}")
+        error.__cause__ = first
+        return error
 
 
 def _portable(failure: BaseException) -> BaseException:

@@ -23,6 +23,7 @@ from diffio_async._downloads.download import download_result
 from diffio_async._downloads.part_file import PartFile
 from diffio_async._downloads.sinks import translate_os_errors
 from diffio_async._http.transport import ApiTransport
+from diffio_async._reporting import log
 from diffio_async._storage.append_log import AlreadyInUse
 from diffio_async._storage.files import publish, sibling_path
 from diffio_async._storage.threads import TrackedExecutor, wait_all_uncancelled
@@ -88,7 +89,14 @@ def _uploader(service: Service) -> Uploader:
 
 async def carry_out(*order: object, run: str, work: Callable[..., Awaitable[object]]) -> object:
     """Carry out an order, unless this worker has joined the cluster and is not checked yet."""
-    return await work(*order) if run in admitted else NotAdmitted(get_worker().address)
+    if run not in admitted:
+        return NotAdmitted(get_worker().address)
+    try:
+        return await work(*order)
+    except Exception as failure:
+        # Whatever else fails a task is of Dask, or of another version of this package.
+        log.exception("an order failed unexpectedly")
+        return OrderFailed.of(failure)
 
 
 async def read_recording(order: RecordingOrder) -> ReadRecording | NothingToDo | OrderFailed:

@@ -32,6 +32,18 @@ UNFIT = {
         "from diffio_async.dask import checks\nchecks.__version__ = '0.0.1'\n",
         r"worker tcp://.* has diffio_async 0\.0\.1",
     ),
+    # The parts of an older version are not those that the orders need.
+    "function": (
+        "from diffio_async.dask import checks\nvars(checks).pop('Requirements', None)\n",
+        r"worker tcp://.* cannot run this version",
+    ),
+    "arguments": (
+        "from diffio_async.dask import worker\n"
+        "async def carry_out(versions, work, *order): pass\n"
+        "carry_out.__module__ = worker.__name__\n"
+        "worker.carry_out = carry_out\n",
+        "worker that joined the cluster cannot run this version",
+    ),
     "python": (
         "from diffio_async.dask import checks\nchecks.python_version = lambda: '3.10'\n",
         r"worker tcp://.* on Python 3\.10",
