@@ -87,7 +87,8 @@ async def test_a_larger_limit_without_gain_is_given_up() -> None:
         for _ in range(4):
             workers.create_task(worker())
     assert max(limits) == 4
-    assert limits[-1] == 2
+    # At the end; on a busy machine, another attempt may just have begun.
+    assert 2 in limits[limits.index(4) :]
 
 
 @pytest.mark.slow
