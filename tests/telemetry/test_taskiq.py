@@ -11,6 +11,7 @@ from diffio_async import AsyncDiffio, ClientOptions, WebhookEvent, WebhookInbox,
 
 pytest.importorskip("opentelemetry.sdk", reason="the SDK is not installed")
 pytest.importorskip("psutil", reason="the middleware of Taskiq needs it")
+pytest.importorskip("taskiq.middlewares.opentelemetry_middleware", reason="an older Taskiq")
 from taskiq import InMemoryBroker
 from taskiq.middlewares.opentelemetry_middleware import OpenTelemetryMiddleware
 
