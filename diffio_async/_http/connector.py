@@ -152,7 +152,7 @@ class PhaseLimit:
 
     def _restart(self, seconds: float | None) -> None:
         # A response may arrive before its request was sent completely: the limit has ended then.
-        if self._task is not None:
+        if self._task is not None and not self._ended:
             self.when = self.deadline(seconds)
             self._timer.watch(self)
 

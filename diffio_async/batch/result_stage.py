@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from functools import partial
 from typing import TYPE_CHECKING
@@ -88,6 +90,11 @@ class JobRunner:
             self.wait.detach()
         self.operation.detach()
         return True
+
+    def abandon(self) -> None:
+        """End the operations of a wait that is cancelled with its run."""
+        with contextlib.suppress(asyncio.CancelledError), self.operation, self.wait:
+            raise asyncio.CancelledError
 
     async def _create_generation(self) -> tuple[str, str] | None:
         context, job = self.context, self.job

@@ -40,7 +40,10 @@ class BatchRun:
         self._finished = False
         self._more_files, self._more_downloads = True, True
         self._tasks: set[asyncio.Task[None]] = set()
+        #: Jobs whose generations run; they have no task.
+        self._waiting: set[JobRunner] = set()
         self._failure: Exception | None = None
+        self._is_ending = False
 
     async def run(self) -> None:
         """Run until no work is left, or until the running steps of a stopped batch have ended.
@@ -60,10 +63,13 @@ class BatchRun:
         try:
             await asyncio.gather(*loops[2:])
         finally:
+            self._is_ending = True
             tasks = [*loops, *self._tasks]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            for runner in self._waiting:
+                runner.abandon()
         if self._failure is not None:
             raise self._failure
 
@@ -183,17 +189,21 @@ class BatchRun:
             await self._run_job(job, operation)
 
     async def _run_job(self, job: RestorationJob, operation: Operation) -> None:
-        waiting = False
+        runner, waiting = JobRunner(self._context, job, operation), False
         try:
-            waiting = await JobRunner(self._context, job, operation).start(self._wait_ended)
+            waiting = await runner.start(self._wait_ended)
         except Exception as failure:  # noqa: BLE001 - fails only this job
             await self._context.fail_unexpectedly(job, failure)
         finally:
-            if not waiting:
+            if waiting:
+                self._waiting.add(runner)
+            else:
                 self._job_ended()
 
     def _wait_ended(self, runner: JobRunner, end: WaitEnd) -> None:
-        self._start(self._finish_job(runner, end))
+        if not self._is_ending:
+            self._waiting.discard(runner)
+            self._start(self._finish_job(runner, end))
 
     async def _finish_job(self, runner: JobRunner, end: WaitEnd) -> None:
         with runner.operation:

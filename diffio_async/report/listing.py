@@ -150,6 +150,11 @@ def key_of(*texts: str) -> str:
 def _file(path: str | os.PathLike[str], what: str) -> Place:
     location = location_of(path, what)
     if isinstance(location, StoreUrl):
+        if location.query:
+            raise ConfigurationError(
+                f"{what}, {location}, has a query, which may be a credential and is not kept in a "
+                "report: download the file first"
+            )
         check_readable(str(location))
         return location
     found = absolute(location)

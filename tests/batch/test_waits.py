@@ -6,8 +6,11 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
+
 from diffio_async import AsyncDiffio
 from diffio_async._http.transport import ApiTransport
+from diffio_async.events import OperationEnded, OperationStarted
 from diffio_async.sandbox import Sandbox
 from tests.batch.conftest import QUICK
 from tests.batch.scenes import recordings, restored, states
@@ -41,6 +44,40 @@ async def test_a_generation_that_runs_has_no_task_of_its_own(tmp_path: Path) -> 
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
+
+
+async def test_a_cancelled_run_ends_the_operations_of_its_waits(tmp_path: Path) -> None:
+    """Observers are notified, so that spans are exported."""
+    source, waiting = recordings(tmp_path / "in", "a.wav", "b.wav"), asyncio.Event()
+    events: list[OperationStarted | OperationEnded] = []
+
+    class Operations:
+        event_types = (OperationStarted, OperationEnded)
+
+        def __call__(self, event: Any) -> None:
+            events.append(event)
+
+    def report(progress: BatchProgress) -> None:
+        if progress.generating == 2:
+            waiting.set()
+
+    options = evolve(QUICK, observers=Operations())
+    async with (
+        Sandbox(engine="echo", duration=3600) as sandbox,
+        AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client,
+    ):
+        running = asyncio.create_task(
+            restored(client, source, tmp_path / "out", on_progress=report)
+        )
+        await waiting.wait()
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+    started = {each.operation_id for each in events if isinstance(each, OperationStarted)}
+    ended = {each.operation_id: each for each in events if isinstance(each, OperationEnded)}
+    assert started == ended.keys()
+    cancelled = [each.name for each in ended.values() if each.error == "CancelledError"]
+    assert sorted(cancelled) == ["batch_file", "batch_file", "wait", "wait"]
 
 
 async def test_a_poll_that_fails_unexpectedly_fails_one_file(

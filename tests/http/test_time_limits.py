@@ -27,7 +27,7 @@ async def test_each_of_several_calls_ends_at_its_own_limit() -> None:
 
 async def test_a_limit_applies_after_calls_that_ended_before_theirs() -> None:
     script = responds(200, b'{"projects": []}')
-    async with peer(script, script, SILENT) as host, once(host.url()) as client:
+    async with peer(script, script, SILENT, keep=True) as host, once(host.url()) as client:
         for seconds in (0.2, 10.0):
             await client.projects.list(options=RequestOptions(timeout=seconds))
         with pytest.raises(ResponseTimeout):

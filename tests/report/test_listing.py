@@ -138,6 +138,7 @@ REFUSED = {
     "a recording alone": (("a.wav",), ("a.wav",), "name its result too"),
     "a missing result": (("a.wav",), ("a.wav", "b.mp3"), "does not exist"),
     "a folder and a file": (("a.wav", "folder/b.wav"), ("folder", "a.wav"), "is not a file"),
+    "a signed link": (("b.mp3",), ("https://h.test/a.wav?sig=x", "b.mp3"), "may be a credential"),
     "a URL": ((), ("https://example.com/a.wav",), "name the journal of the batch"),
 }
 
