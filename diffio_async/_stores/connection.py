@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import itertools
+import functools
 import os
 import time
 from datetime import timedelta
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from diffio_async._storage.threads import TrackedExecutor
 from diffio_async._stores.failures import reason_of
 from diffio_async.errors import ConfigurationError, ConnectionFailed, DiffioError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Coroutine
 
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
     from diffio_async._store_url import StoreUrl
+
+T = TypeVar("T")
 
 #: Seconds for one request: 4 MiB are read, or at most 64 MiB written. A web server may send an
 #: object only as a whole; then each read has its own limit.
@@ -36,7 +38,8 @@ _MAX_RETRIES, _RETRY_SECONDS = 8, 120
 _EXIT_SECONDS = 0.05
 
 #: Attempts of a check: obstore repeats a request without a response, but not if that breaks off.
-_CHECK_ATTEMPTS = 3
+#: That comes soon: a failure after these seconds is one that obstore has retried.
+_CHECK_ATTEMPTS, _CHECK_SECONDS = 3, 10
 
 #: Scheme, bucket, purpose, and a hash of the environment that configures the store.
 _Key = tuple[str, str, bool, int]
@@ -104,21 +107,26 @@ def connect_blocking(url: StoreUrl, *, writing: bool = False) -> ObjectStore:
     return connections[key]
 
 
-async def retry_lost(check: Callable[[StoreUrl], Awaitable[object]], url: StoreUrl) -> None:
-    """Check a store, and again if a response of it broke off.
+def retry_lost(
+    check: Callable[[StoreUrl], Coroutine[Any, Any, T]],
+) -> Callable[[StoreUrl], Coroutine[Any, Any, T]]:
+    """Decorate a check of a store: it is repeated if a response broke off."""
 
-    Raises:
-        DiffioError: As `check`; the store did not respond to several attempts, or refused.
-    """
-    for attempt in itertools.count(1):
-        try:
-            await check(url)
-        except DiffioError as failure:
-            if attempt == _CHECK_ATTEMPTS or not isinstance(failure.__cause__, ConnectionFailed):
-                raise
+    @functools.wraps(check)
+    async def repeated(url: StoreUrl) -> T:
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + _CHECK_SECONDS
+        for attempt in range(1, _CHECK_ATTEMPTS):
+            try:
+                return await check(url)
+            except DiffioError as failure:
+                lost = isinstance(failure.__cause__, ConnectionFailed)
+                if not lost or loop.time() > give_up_at:
+                    raise
             await asyncio.sleep(attempt)
-        else:
-            return
+        return await check(url)
+
+    return repeated
 
 
 def _key(url: StoreUrl, writing: bool) -> _Key:

@@ -13,7 +13,7 @@ from attrs import frozen
 from diffio_async._storage.loops import running_loop
 from diffio_async._storage.threads import wait_all_uncancelled
 from diffio_async._store_url import StoreUrl
-from diffio_async._stores.connection import connect, obstore
+from diffio_async._stores.connection import connect, obstore, retry_lost
 from diffio_async._stores.failures import is_missing, is_unexplained, store_errors
 from diffio_async.errors import InvalidSource
 from diffio_async.options import MIB
@@ -51,6 +51,7 @@ def info_of(meta: Any) -> ObjectInfo:
     return ObjectInfo(meta["size"], meta["e_tag"], modified_ns)
 
 
+@retry_lost
 async def find_object(url: StoreUrl) -> ObjectInfo | None:
     """Return the information about an object, or None if it is missing.
 

@@ -13,7 +13,7 @@ from attrs import frozen
 from diffio_async._protocol.media_types import content_type_of
 from diffio_async._storage.threads import wait_all_uncancelled
 from diffio_async._store_url import MAX_KEY_BYTES
-from diffio_async._stores.connection import connect, obstore
+from diffio_async._stores.connection import connect, obstore, retry_lost
 from diffio_async._stores.failures import is_missing, is_upload_missing, store_errors
 from diffio_async._validators import one_of
 from diffio_async.errors import InvalidTarget
@@ -110,6 +110,7 @@ async def _size_of(store: ObjectStore, key: str) -> int | None:
         raise
 
 
+@retry_lost
 async def check_writable(folder: StoreUrl) -> None:
     """Check that objects can be written in a folder; nothing is written.
 

@@ -15,7 +15,6 @@ from diffio_async._storage.files import make_folder
 from diffio_async._storage.system_errors import reason_of, shortage_of
 from diffio_async._storage.threads import TrackedExecutor, wait_uncancelled
 from diffio_async._store_url import StoreUrl
-from diffio_async._stores.connection import retry_lost
 from diffio_async._stores.writing import check_writable
 from diffio_async.batch.context import RunContext
 from diffio_async.batch.executor import RunResources
@@ -161,7 +160,7 @@ async def _open_journal(request: BatchRequest) -> Journal:
 async def _check_store(root: StoreUrl) -> None:
     """Check that results can be written, before anything is listed or sent."""
     try:
-        await retry_lost(check_writable, root)
+        await check_writable(root)
     except InvalidTarget as failure:
         raise ConfigurationError(str(failure)) from failure
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from diffio_async._store_url import StoreUrl, parse_url
-from diffio_async._stores.connection import retry_lost
 from diffio_async._stores.writing import check_writable, size_of
 from diffio_async.batch.sources import check_videos_possible
 from diffio_async.errors import InvalidTarget
@@ -23,7 +22,7 @@ async def keeps_all_objects(order: RecordingOrder, root: StoreUrl) -> bool:
         InvalidTarget: A key is used by another object, or the store refuses writes.
     """
     check_videos_possible({each.download_type for each in order.results}, order.path)
-    await retry_lost(check_writable, root)
+    await check_writable(root)
     foreign = [each.path for each in order.results if await _foreign_size(each, root) is not None]
     if foreign and order.on_conflict == "error":
         raise InvalidTarget(

@@ -21,12 +21,11 @@ from diffio_async._reporting import log
 from diffio_async._storage.system_errors import reason_of
 from diffio_async._storage.threads import TrackedExecutor
 from diffio_async._store_url import is_store_url, parse_url
-from diffio_async._stores.connection import retry_lost
 from diffio_async._stores.reading import find_object
 from diffio_async._stores.writing import check_writable
 from diffio_async._version import __version__
 from diffio_async.dask.connection import first_line
-from diffio_async.errors import ConfigurationError, DiffioError
+from diffio_async.errors import ConfigurationError, ConnectionFailed, DiffioError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -76,23 +75,29 @@ admitted = set[str]()
 
 async def inspect_worker(required: Requirements) -> WorkerReport:
     """Return the report of the machine that this runs on; if all is well, it is admitted."""
-    threads, source, folder = TrackedExecutor(), required.source, required.folder
-    if source is None:
-        source_problem = ""
-    elif is_store_url(source):
-        source_problem = await _store_problem(_look_up, parse_url(source, "the source"))
-    else:
-        source_problem = await threads.run(_file_problem, source)
-    if required.marker is None:
-        folder_url = parse_url(folder, "the folder of the results")
-        folder_problem = await _store_problem(check_writable, folder_url)
-    else:
-        folder_problem = await threads.run(_folder_problem, folder, required.marker)
+    # Together, as a store that does not respond takes most of the time of a check.
+    source_problem, folder_problem = await asyncio.gather(
+        _source_problem(required.source), _results_problem(required.folder, required.marker)
+    )
     if required.versions == own_versions() and not source_problem and not folder_problem:
         admitted.add(required.run)
     return WorkerReport(
         versions=own_versions(), source_problem=source_problem, folder_problem=folder_problem
     )
+
+
+async def _source_problem(source: str | None) -> str:
+    if source is None:
+        return ""
+    if is_store_url(source):
+        return await _store_problem(_look_up, parse_url(source, "the source"))
+    return await TrackedExecutor().run(_file_problem, source)
+
+
+async def _results_problem(folder: str, marker: str | None) -> str:
+    if marker is None:
+        return await _store_problem(check_writable, parse_url(folder, "the folder of the results"))
+    return await TrackedExecutor().run(_folder_problem, folder, marker)
 
 
 def _file_problem(source: str) -> str:
@@ -123,7 +128,7 @@ async def _look_up(url: StoreUrl) -> None:
 
 async def _store_problem(check: Callable[[StoreUrl], Awaitable[None]], url: StoreUrl) -> str:
     try:
-        await retry_lost(check, url)
+        await check(url)
     except DiffioError as failure:
         return str(failure)
     return ""
@@ -178,8 +183,25 @@ async def check_workers(client: Client, required: Requirements, workers: Iterabl
         ConfigurationError: One of them cannot. One that has left, or does not respond, is left out.
     """
     async with _marked(required) as marked:
-        checks = [_is_admitted(client, marked, each) for each in workers]
-        return sum(await asyncio.gather(*checks))
+        checks = [_check_worker(client, marked, each) for each in workers]
+        failures = await asyncio.gather(*checks, return_exceptions=True)
+    for failure in failures:
+        if isinstance(failure, ConnectionFailed):
+            log.warning("%s", failure)
+        elif failure is not None:
+            raise failure
+    return failures.count(None)
+
+
+async def check_late_worker(client: Client, required: Requirements, worker: str) -> None:
+    """Check a worker that joined after the start.
+
+    Raises:
+        ConfigurationError: It cannot take part.
+        ConnectionFailed: It has left, or does not respond.
+    """
+    async with _marked(required) as marked:
+        await _check_worker(client, marked, worker)
 
 
 @contextlib.asynccontextmanager
@@ -202,7 +224,7 @@ async def _marked(required: Requirements) -> AsyncIterator[Requirements]:
         await threads.run(partial(marker.unlink, missing_ok=True))
 
 
-async def _is_admitted(client: Client, required: Requirements, worker: str) -> bool:
+async def _check_worker(client: Client, required: Requirements, worker: str) -> None:
     call = client.run(inspect_worker, required, workers=[worker], on_error="return")
     try:
         async with asyncio.timeout(_CHECK_SECONDS):
@@ -210,11 +232,9 @@ async def _is_admitted(client: Client, required: Requirements, worker: str) -> b
     except TimeoutError as failure:
         found = failure
     if isinstance(found, OSError):
-        log.warning("the worker %s cannot be checked: %s", worker, first_line(found))
-        return False
+        raise ConnectionFailed(f"the worker {worker} cannot be checked: {first_line(found)}")
     report = await _call(_returned(found), f"the worker {worker}")
     _check_report(f"the worker {worker}", report, required)
-    return True
 
 
 async def _check_first_worker(client: Client, required: Requirements) -> None:

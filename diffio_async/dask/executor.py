@@ -86,9 +86,10 @@ class DaskExecutor:
             orders = OrderQueue(client, await check_cluster(client, run))
             executor = RunningExecutor(orders, run, self.max_orders, self.max_orders)
             client.subscribe_topic(orders.name, executor.on_parts)
-            yield executor
-            with contextlib.suppress(OSError):
-                await client.set_metadata(orders.name, None)
+            try:
+                yield executor
+            finally:
+                await orders.close()
 
 
 @define(eq=False)

@@ -12,7 +12,7 @@ from distributed import KilledWorker
 from distributed.client import ClosedClientError, FutureCancelledError
 
 from diffio_async.dask import worker
-from diffio_async.dask.checks import INSTALL, check_workers
+from diffio_async.dask.checks import INSTALL, check_late_worker
 from diffio_async.dask.connection import first_line
 from diffio_async.dask.orders import NotAdmitted, OrderFailed
 from diffio_async.errors import ConfigurationError, ConnectionFailed
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from diffio_async.dask.checks import Requirements
 
+    #: An order, and its future of the cluster once it is submitted.
+    _Waiting = tuple[tuple[object, ...], asyncio.Future[Future[Any]]]
+
 T = TypeVar("T")
 
 #: Seconds between submissions. One of eight orders takes the coordinator and the scheduler a third
@@ -31,6 +34,10 @@ T = TypeVar("T")
 _INTERVAL = 0.1
 #: Priorities of the orders: what is nearly finished is finished first.
 _PRIORITIES = {worker.read_recording: 0, worker.send_recording: 1, worker.store_result: 2}
+#: Seconds to wait for the scheduler at the end of a run.
+_CLOSE_SECONDS = 5
+#: Workers that cannot be checked, and to which an order may come.
+_MAX_UNCHECKED = 3
 
 _Work = Any  # a function of `worker`
 
@@ -41,14 +48,12 @@ class OrderQueue:
 
     client: Client
     required: Requirements
-    _waiting: dict[_Work, list[tuple[tuple[object, ...], asyncio.Future[Future[Any]]]]] = field(
-        factory=dict
-    )
+    _waiting: dict[_Work, list[_Waiting]] = field(factory=dict)
     _numbers: Iterator[int] = field(factory=itertools.count)
     #: The instant of the loop from which on orders may be submitted.
     _submit_at: float = 0.0
     #: Checks of workers that joined the cluster after the start.
-    _checks: dict[str, asyncio.Task[int]] = field(factory=dict)
+    _checks: dict[str, asyncio.Task[None]] = field(factory=dict)
 
     @property
     def name(self) -> str:
@@ -73,6 +78,7 @@ class OrderQueue:
         Raises:
             DiffioError: As in `carry_out`.
         """
+        unchecked = 0
         while True:
             future = await self._submitted(work, *order)
             try:
@@ -82,23 +88,44 @@ class OrderQueue:
                     return
             finally:
                 future.release()
-            await self._check(fact.worker)
+            try:
+                await self._check(fact.worker)
+            except ConnectionFailed as failure:
+                # The worker may have left: then the order comes to another one.
+                unchecked += 1
+                if failure.permanent or unchecked == _MAX_UNCHECKED:
+                    raise
+
+    async def close(self) -> None:
+        """Cancel the checks that still run, and remove the metadata of the run."""
+        checks = list(self._checks.values())
+        for check in checks:
+            check.cancel()
+        await asyncio.gather(*checks, return_exceptions=True)
+        if self.client.status == "running":
+            with contextlib.suppress(OSError):  # also a timeout
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await cast("Any", self.client.set_metadata(self.name, None))
 
     async def _check(self, worker: str) -> None:
         """Check a worker, once for all orders that it was given.
 
         Raises:
-            ConnectionFailed: It cannot take part, which ends the run.
+            ConnectionFailed: It cannot take part, which ends the run (`permanent`), or it has left
+                or does not respond.
         """
         check = self._checks.get(worker)
         if check is None:
-            check = asyncio.create_task(check_workers(self.client, self.required, [worker]))
+            check = asyncio.create_task(check_late_worker(self.client, self.required, worker))
             self._checks[worker] = check
             check.add_done_callback(lambda _: self._checks.pop(worker))
         try:
             await asyncio.shield(check)
-        except ConfigurationError as failure:
-            raise ConnectionFailed(str(failure), permanent=True) from failure
+        except (ConfigurationError, ConnectionFailed) as failure:
+            if self.client.status != "running":
+                raise self._lost(failure) from failure
+            is_unfit = isinstance(failure, ConfigurationError)
+            raise ConnectionFailed(str(failure), permanent=is_unfit) from failure
 
     async def _submitted(self, work: Callable[..., object], *order: object) -> Future[Any]:
         loop = asyncio.get_running_loop()
@@ -117,24 +144,30 @@ class OrderQueue:
         self._submit_at = asyncio.get_running_loop().time() + _INTERVAL
         for work, group in groups.items():
             orders = [each for each in group if not each[1].done()]  # the others were cancelled
-            if not orders:
-                continue
-            try:
-                futures = self.client.map(
-                    worker.carry_out,
-                    *map(list, zip(*(order for order, _ in orders), strict=True)),
-                    run=self.name,
-                    work=work,
-                    key=[f"{self.name}-{work.__name__}-{next(self._numbers)}" for _ in orders],
-                    pure=False,
-                    priority=_PRIORITIES[work],
-                )
-            except Exception as failure:  # noqa: BLE001 - raised by the waiting steps
-                for _, submitted in orders:
-                    submitted.set_exception(failure)
-            else:
-                for (_, submitted), future in zip(orders, futures, strict=True):
-                    submitted.set_result(future)
+            if orders:
+                self._submit_together(work, orders)
+
+    def _submit_together(self, work: _Work, orders: list[_Waiting]) -> None:
+        try:
+            futures = self.client.map(
+                worker.carry_out,
+                *map(list, zip(*(order for order, _ in orders), strict=True)),
+                run=self.name,
+                work=work,
+                key=[f"{self.name}-{work.__name__}-{next(self._numbers)}" for _ in orders],
+                pure=False,
+                priority=_PRIORITIES[work],
+            )
+        except Exception as failure:  # noqa: BLE001 - raised by the waiting steps
+            if len(orders) == 1:
+                orders[0][1].set_exception(failure)
+                return
+            # One that does not pickle fails alone.
+            for each in orders:
+                self._submit_together(work, [each])
+        else:
+            for (_, submitted), future in zip(orders, futures, strict=True):
+                submitted.set_result(future)
 
     async def _fact(self, future: Future[Any]) -> object:
         try:

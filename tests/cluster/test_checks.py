@@ -71,20 +71,26 @@ def test_addresses_of_clusters_are_accepted() -> None:
 async def test_a_store_that_lost_a_response_gets_another_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One broken connection does not end a batch; one at each attempt does."""
+    """One broken connection does not end a batch; one at each attempt does, or a slow failure."""
     calls: list[object] = []
 
-    async def check(url: object) -> None:
-        calls.append(url)
+    @retry_lost
+    async def check(_: StoreUrl) -> None:
+        calls.append(1)
         if len(calls) != 2:
             raise InvalidTarget("it cannot be written") from ConnectionFailed("reset")
 
     url = StoreUrl("s3", "bucket", "out/")
-    await retry_lost(check, url)
+    await check(url)
     monkeypatch.setattr(connection, "_CHECK_ATTEMPTS", 2)
     with pytest.raises(InvalidTarget, match="cannot be written"):
-        await retry_lost(check, url)
+        await check(url)
     assert len(calls) == 4
+    # obstore has already repeated a request that fails late.
+    monkeypatch.setattr(connection, "_CHECK_SECONDS", 0)
+    with pytest.raises(InvalidTarget, match="cannot be written"):
+        await check(url)
+    assert len(calls) == 5
 
 
 async def test_a_worker_reports_what_it_cannot_reach(tmp_path: Path) -> None:
