@@ -53,8 +53,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Limit of the headers, or of a small body, as a multiple of the read time-out.
-_WITHOUT_TOTAL = 2
+#: Without a total: the limit of the headers, or of a small body, in read time-outs.
+_READ_FACTOR = 2
 _ENCODING = "Content-Encoding"
 #: Bytes of a response with an error that are read.
 MAX_ERROR = MIB
@@ -184,7 +184,7 @@ class Exchange:
         with each informational response, applies too.
         """
         read, total = self._attempt.timeouts.read, self._attempt.total
-        return read if read is None or total is not None else _WITHOUT_TOTAL * read
+        return read if read is None or total is not None else _READ_FACTOR * read
 
     @property
     def _doubt(self) -> str:

@@ -61,10 +61,7 @@ class DetachedWaits(Subscription):
         """Report the end of one wait."""
         self._on_end.pop(waiter)(end)
 
-    def abort(self, error: BaseException, waiter: Waiter | None = None) -> None:
-        """End the wait that an error concerns, all of them if there is no such."""
-        if waiter is None:
-            super().abort(error)
-        else:
-            waiter.job.leave(waiter)
-            self.on_end(waiter, error, None)
+    def abort_wait(self, waiter: Waiter, error: BaseException) -> None:
+        """End one wait with an error; the others continue."""
+        waiter.job.leave(waiter)
+        self.on_end(waiter, error, None)

@@ -370,7 +370,7 @@ class Job(Item):
     def abort(self, error: BaseException) -> None:
         """End all calls that wait for this job with an error."""
         for waiter in self.waiters.copy():
-            waiter.subscription.abort(error, waiter)
+            waiter.subscription.abort_wait(waiter, error)
 
     def expire(self, waiter: Waiter) -> None:
         """End a wait whose deadline has passed."""

@@ -71,11 +71,15 @@ class Subscription:
         """Stop waiting for all jobs."""
         raise NotImplementedError
 
-    def abort(self, error: BaseException, waiter: Waiter | None = None) -> None:  # noqa: ARG002
-        """End the call with an error; `waiter` is the one that it concerns, None for all."""
+    def abort(self, error: BaseException) -> None:
+        """End the call with an error."""
         if self.error is None:
             self.error = error
         self.notify()
+
+    def abort_wait(self, waiter: Waiter, error: BaseException) -> None:  # noqa: ARG002
+        """End the call with an error that concerns one of its jobs."""
+        self.abort(error)
 
     def raise_error(self) -> None:
         """Raise the error that ended the call, if there is one."""

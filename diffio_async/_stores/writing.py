@@ -125,10 +125,8 @@ async def check_writable(folder: StoreUrl) -> None:
     now = time.monotonic()
     if now - _writable.get(folder, -math.inf) < _WRITABLE_TTL:
         return
-    store, probe = (
-        await connect(folder, writing=True),
-        folder / _PROBE[: MAX_KEY_BYTES - len(folder.key.encode())],
-    )
+    store = await connect(folder, writing=True)
+    probe = folder / _PROBE[: MAX_KEY_BYTES - len(folder.key.encode())]
     with store_errors(folder, InvalidTarget, "be written"):
         try:
             await _request_write(store, probe)

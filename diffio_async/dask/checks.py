@@ -233,8 +233,10 @@ async def _check_worker(client: Client, required: Requirements, worker: str) -> 
         found = failure
     if isinstance(found, OSError):
         raise ConnectionFailed(f"the worker {worker} cannot be checked: {first_line(found)}")
-    report = await _call(_returned(found), f"the worker {worker}")
-    _check_report(f"the worker {worker}", report, required)
+    where = f"the worker {worker}"
+    if isinstance(found, Exception):
+        raise _explained(found, where) from found
+    _check_report(where, found, required)
 
 
 async def _check_first_worker(client: Client, required: Requirements) -> None:
@@ -256,12 +258,6 @@ async def _check_first_worker(client: Client, required: Requirements) -> None:
     _check_report("a worker", report, required)
 
 
-async def _returned(found: Any) -> Any:
-    if isinstance(found, Exception):
-        raise found
-    return found
-
-
 async def _call(call: Any, where: str) -> Any:
     """Await a call of `distributed`, which has no types.
 
@@ -270,20 +266,25 @@ async def _call(call: Any, where: str) -> Any:
     """
     try:
         return await call
-    except ImportError as failure:
-        raise ConfigurationError(
+    except Exception as failure:
+        raise _explained(failure, where) from failure
+
+
+def _explained(failure: Exception, where: str) -> ConfigurationError:
+    """Return the error for a call that failed there."""
+    if isinstance(failure, ImportError):
+        return ConfigurationError(
             f"{where} lacks the module {failure.name}: install the same there as here, with "
             f"{INSTALL}"
-        ) from failure
-    except OSError as failure:
-        raise ConfigurationError(
+        )
+    if isinstance(failure, OSError):
+        return ConfigurationError(
             f"{where} cannot be reached: {first_line(failure)}. Check the cluster, and try again"
-        ) from failure
-    except Exception as failure:
-        # Another version of the package lacks the function, or its arguments.
-        raise ConfigurationError(
-            f"{where} cannot run this version of the package ({first_line(failure)}): {INSTALL}"
-        ) from failure
+        )
+    # Another version of the package lacks the function, or its arguments.
+    return ConfigurationError(
+        f"{where} cannot run this version of the package ({first_line(failure)}): {INSTALL}"
+    )
 
 
 def _check_report(where: str, report: WorkerReport, required: Requirements) -> None:

@@ -16,39 +16,49 @@ from tests.batch.conftest import QUICK
 from tests.batch.scenes import recordings, restored, states
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     import pytest
 
-    from diffio_async import BatchProgress
+    from diffio_async import BatchProgress, ClientOptions
 
 
-async def test_a_generation_that_runs_has_no_task_of_its_own(tmp_path: Path) -> None:
-    """Thousands may run at once, and a task with its frames takes tens of kilobytes."""
-    source, waiting = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(40))), asyncio.Event()
+@contextlib.asynccontextmanager
+async def waiting_batch(
+    folder: Path, files: int, options: ClientOptions = QUICK
+) -> AsyncIterator[None]:
+    """Run the body while a batch waits for all its generations, and then cancel the batch."""
+    source, waiting = (
+        recordings(folder / "in", *(f"{n}.wav" for n in range(files))),
+        asyncio.Event(),
+    )
 
     def report(progress: BatchProgress) -> None:
-        if progress.generating == 40:
+        if progress.generating == files:
             waiting.set()
 
     async with (
         Sandbox(engine="echo", duration=3600) as sandbox,
-        AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=QUICK) as client,
+        AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client,
     ):
-        running = asyncio.create_task(
-            restored(client, source, tmp_path / "out", on_progress=report)
-        )
+        running = asyncio.create_task(restored(client, source, folder / "out", on_progress=report))
         await waiting.wait()
-        steps = [task for task in asyncio.all_tasks() if "BatchRun" in repr(task.get_coro())]
-        assert 0 < len(steps) < 20
+        yield
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
 
 
+async def test_a_generation_that_runs_has_no_task_of_its_own(tmp_path: Path) -> None:
+    """Thousands may run at once, and a task with its frames takes tens of kilobytes."""
+    async with waiting_batch(tmp_path, 40):
+        steps = [task for task in asyncio.all_tasks() if "BatchRun" in repr(task.get_coro())]
+        assert 0 < len(steps) < 20
+
+
 async def test_a_cancelled_run_ends_the_operations_of_its_waits(tmp_path: Path) -> None:
     """Observers are notified, so that spans are exported."""
-    source, waiting = recordings(tmp_path / "in", "a.wav", "b.wav"), asyncio.Event()
     events: list[OperationStarted | OperationEnded] = []
 
     class Operations:
@@ -57,22 +67,8 @@ async def test_a_cancelled_run_ends_the_operations_of_its_waits(tmp_path: Path) 
         def __call__(self, event: Any) -> None:
             events.append(event)
 
-    def report(progress: BatchProgress) -> None:
-        if progress.generating == 2:
-            waiting.set()
-
-    options = evolve(QUICK, observers=Operations())
-    async with (
-        Sandbox(engine="echo", duration=3600) as sandbox,
-        AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client,
-    ):
-        running = asyncio.create_task(
-            restored(client, source, tmp_path / "out", on_progress=report)
-        )
-        await waiting.wait()
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
+    async with waiting_batch(tmp_path, 2, evolve(QUICK, observers=Operations())):
+        pass
     started = {each.operation_id for each in events if isinstance(each, OperationStarted)}
     ended = {each.operation_id: each for each in events if isinstance(each, OperationEnded)}
     assert started == ended.keys()
