@@ -19,10 +19,13 @@ from diffio_async.errors import DiffioError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from typing import TypeAlias
 
     from diffio_async._http.observers import Operation
     from diffio_async._polling.detached_waits import WaitEnd
     from diffio_async.batch.context import RunContext
+
+    _Work: TypeAlias = Callable[[], Coroutine[None, None, None]]
 
 #: Seconds between scans for rows that other runs released.
 _POLL_SECONDS = 1.0
@@ -54,10 +57,10 @@ class BatchRun:
         loops = [
             asyncio.create_task(self._run_task(loop))
             for loop in (
-                self._heartbeat(),
-                self._watch_waits(),
-                self._lease_downloads(),
-                self._schedule(),
+                self._heartbeat,
+                self._watch_waits,
+                self._lease_downloads,
+                self._schedule,
             )
         ]
         try:
@@ -73,10 +76,10 @@ class BatchRun:
         if self._failure is not None:
             raise self._failure
 
-    async def _run_task(self, coroutine: Coroutine[None, None, None]) -> None:
+    async def _run_task(self, work: _Work) -> None:
         """Whatever ends a part that nothing should end, ends the run."""
         try:
-            await coroutine
+            await work()
         except LeaseLost:
             pass
         except Exception as failure:  # noqa: BLE001 - raised by `run`
@@ -84,10 +87,10 @@ class BatchRun:
                 self._failure = failure
             self._context.notify_all()
 
-    async def _step(self, coroutine: Coroutine[None, None, None]) -> None:
+    async def _step(self, work: _Work) -> None:
         """Run one step; a shortage stops the batch, and the running steps continue to their end."""
         try:
-            await coroutine
+            await work()
         except Exception as failure:
             if isinstance(failure, DiffioError) or shortage_of(failure) is None:
                 raise
@@ -103,8 +106,10 @@ class BatchRun:
         with sender.operation(name, **ids) as operation:
             await run(operation)
 
-    def _start(self, coroutine: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(self._run_task(self._step(coroutine)))
+    def _start(self, work: _Work) -> None:
+        # A task that is cancelled before it starts never calls `work`: a coroutine as argument
+        # would not be awaited.
+        task = asyncio.create_task(self._run_task(partial(self._step, work)))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         self._journal.expect_transitions(len(self._tasks))
@@ -160,7 +165,8 @@ class BatchRun:
             jobs = await self._journal.transition(lease_jobs, free)
             for job in jobs:
                 context.in_flight += 1
-                self._start(self._as_operation("batch_file", partial(self._run_job, job)))
+                run_job = partial(self._run_job, job)
+                self._start(partial(self._as_operation, "batch_file", run_job))
         uploads = min(free - len(jobs), context.congestion.limit - context.uploading)
         if uploads > 0 and (self._more_files or now >= context.next_scan_at):
             files = await self._journal.write(lease_files, self._journal.run_id, uploads)
@@ -168,7 +174,8 @@ class BatchRun:
             for file in files:
                 context.in_flight += 1
                 context.uploading += 1
-                self._start(self._as_operation("batch_file", partial(self._run_file, file)))
+                run_file = partial(self._run_file, file)
+                self._start(partial(self._as_operation, "batch_file", run_file))
         if now >= context.next_scan_at and len(jobs) < free:
             context.next_scan_at = now + _POLL_SECONDS
         return bool(jobs or files)
@@ -202,10 +209,10 @@ class BatchRun:
 
     def _wait_ended(self, runner: JobRunner, end: WaitEnd) -> None:
         if not self._is_ending:
-            self._waiting.discard(runner)
-            self._start(self._finish_job(runner, end))
+            self._start(partial(self._finish_job, runner, end))
 
     async def _finish_job(self, runner: JobRunner, end: WaitEnd) -> None:
+        self._waiting.discard(runner)
         with runner.operation:
             try:
                 await runner.finish(end)
@@ -233,8 +240,8 @@ class BatchRun:
             for download in leased:
                 context.downloading += 1
                 ids = {"generation_id": download.generation, "api_project_id": download.project}
-                running = partial(self._run_download, download)
-                self._start(self._as_operation("batch_download", running, **ids))
+                run_download = partial(self._run_download, download)
+                self._start(partial(self._as_operation, "batch_download", run_download, **ids))
             if len(leased) == free > 0:
                 continue
             is_idle = not context.congestion.pause or context.congestion.should_give_up

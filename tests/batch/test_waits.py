@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from attrs import evolve
 
 from diffio_async import AsyncDiffio
 from diffio_async._http.transport import ApiTransport
+from diffio_async.batch.scheduler import BatchRun
 from diffio_async.events import OperationEnded, OperationStarted
 from diffio_async.sandbox import Sandbox
 from tests.batch.conftest import QUICK
@@ -18,8 +20,6 @@ from tests.batch.scenes import recordings, restored, states
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
-
-    import pytest
 
     from diffio_async import BatchProgress, ClientOptions
 
@@ -74,6 +74,39 @@ async def test_a_cancelled_run_ends_the_operations_of_its_waits(tmp_path: Path) 
     assert started == ended.keys()
     cancelled = [each.name for each in ended.values() if each.error == "CancelledError"]
     assert sorted(cancelled) == ["batch_file", "batch_file", "wait", "wait"]
+
+
+async def test_a_run_cancelled_as_a_wait_ends_finishes_its_operations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All tasks are cancelled before one that finishes a job has started, as by two Ctrl-C."""
+    source, events = recordings(tmp_path / "in", "a.wav"), list[OperationStarted | OperationEnded]()
+    wait_ended = BatchRun._wait_ended
+
+    class Operations:
+        event_types = (OperationStarted, OperationEnded)
+
+        def __call__(self, event: Any) -> None:
+            events.append(event)
+
+    def end_and_cancel(run: BatchRun, *args: Any) -> None:
+        before = asyncio.all_tasks()
+        wait_ended(run, *args)
+        for task in asyncio.all_tasks() - before:
+            task.cancel()
+        running.cancel()
+
+    monkeypatch.setattr(BatchRun, "_wait_ended", end_and_cancel)
+    options = evolve(QUICK, observers=Operations())
+    async with (
+        Sandbox(engine="echo", duration=0.05) as sandbox,
+        AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client,
+    ):
+        running = asyncio.create_task(restored(client, source, tmp_path / "out"))
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    started = {each.operation_id for each in events if isinstance(each, OperationStarted)}
+    assert started == {each.operation_id for each in events if isinstance(each, OperationEnded)}
 
 
 async def test_a_poll_that_fails_unexpectedly_fails_one_file(
