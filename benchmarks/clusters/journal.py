@@ -23,6 +23,7 @@ from harness import Figures, finish, metered
 
 from diffio_async._storage.sqlite_thread import SqliteThread
 from diffio_async.batch import file_queries, job_queries
+from diffio_async.batch.executor import StoredResult
 from diffio_async.models.batches import DEFAULT_IN_FLIGHT
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ async def record(journal: Journal, file: int, path: Path, free: asyncio.Semaphor
         await transition(job_queries.record_generation, job, project, f"generation-{file}")
         await journal.write(job_queries.record_completion, journal.run_id, job)
         (download,) = await transition(file_queries.lease_downloads, 1)
-        await transition(file_queries.finish_download, download, download.path, 1)
+        await transition(
+            file_queries.finish_download, download, download.path, StoredResult(size=1)
+        )
 
 
 def compared(files: int) -> list[Figures]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from attrs import define, field
@@ -66,6 +67,8 @@ class RunContext:
     next_scan_at: float = 0.0
     sent_bytes: int = 0
     received_bytes: int = 0
+    #: Number of results that each worker of a cluster has stored, by its address.
+    stored_results: Counter[str] = field(factory=Counter)
     _restarted_jobs: set[int] = field(factory=set)
 
     def stop(self, reason: Exception | str) -> None:

@@ -19,7 +19,6 @@ from diffio_async.resources.generations import AsyncGenerations
 from diffio_async.types import BatchConflict
 
 if TYPE_CHECKING:
-    from collections import Counter
     from contextlib import AbstractAsyncContextManager
 
     from diffio_async.events import DownloadProgress, UploadProgress
@@ -77,6 +76,19 @@ class ResultOrder:
         return self.owned or self.on_conflict == "overwrite"
 
 
+@frozen(kw_only=True)
+class StoredResult:
+    """A stored result.
+
+    Attributes:
+        size: Size in bytes.
+        worker: Address of the worker of a cluster that stored it, None without a cluster.
+    """
+
+    size: int
+    worker: str | None = None
+
+
 class ResultsExist(Exception):
     """All results of a recording exist and must not be replaced."""
 
@@ -112,12 +124,10 @@ class Executor(Protocol):
     Attributes:
         max_uploads: Maximum number of recordings that are read and uploaded concurrently.
         max_downloads: Maximum number of results that are downloaded concurrently.
-        stored_results: Number of results that each worker has stored, by its address.
     """
 
     max_uploads: int
     max_downloads: int
-    stored_results: Counter[str]
 
     def open_recording(self, order: RecordingOrder) -> AbstractAsyncContextManager[Recording]:
         """Open a recording, after checking that its results can be stored.
@@ -132,8 +142,8 @@ class Executor(Protocol):
 
     async def store_result(
         self, order: ResultOrder, on_progress: Callback[DownloadProgress] | None
-    ) -> int:
-        """Download and store a result, or keep the existing file; return its size in bytes.
+    ) -> StoredResult:
+        """Download and store a result, or keep the existing file.
 
         Raises:
             InvalidTarget: The path is used by another file, or is not writable.

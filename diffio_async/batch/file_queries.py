@@ -20,6 +20,8 @@ from diffio_async.batch.schema import (
 if TYPE_CHECKING:
     import sqlite3
 
+    from diffio_async.batch.executor import StoredResult
+
 
 #: Class and message of an error.
 ErrorRecord = tuple[str, str]
@@ -206,16 +208,22 @@ def lease_downloads(
 
 
 def finish_download(
-    connection: sqlite3.Connection, run_id: int, download: ResultDownload, path: str, size: int
+    connection: sqlite3.Connection,
+    run_id: int,
+    download: ResultDownload,
+    path: str,
+    stored: StoredResult,
 ) -> None:
     """Record a finished download, and the end of its file if it is the last one."""
     _change(
         connection,
         run_id,
         download,
-        "state = 'done', path = ?, bytes = ?, done_at = ?, error_type = NULL, error = NULL",
+        "state = 'done', path = ?, bytes = ?, worker = ?, done_at = ?, error_type = NULL,"
+        " error = NULL",
         encode_path(path),
-        size,
+        stored.size,
+        stored.worker,
         time.time(),
     )
     finish_if_complete(connection, download.file_id)

@@ -223,6 +223,7 @@ class Status:
     Attributes:
         files, jobs, results: Numbers by state.
         errors: Numbers of failed files by class of error.
+        workers: Numbers of stored results by worker of a cluster.
         billed_seconds: The minimum that all its generations bill.
         orphans: Projects that were created but not used.
         suspected: Projects that may exist because a response was lost.
@@ -233,6 +234,7 @@ class Status:
     jobs: dict[str, int] = field(factory=dict)
     results: dict[str, int] = field(factory=dict)
     errors: dict[str, int] = field(factory=dict)
+    workers: dict[str, int] = field(factory=dict)
     size_bytes: int = 0
     received_bytes: int = 0
     billed_seconds: float = 0.0
@@ -267,6 +269,12 @@ def status(connection: sqlite3.Connection) -> Status:
         jobs=by_state("job"),
         results=by_state("result"),
         errors=dict(errors),
+        workers=dict(
+            connection.execute(
+                "SELECT worker, count(*) FROM result WHERE state = 'done' AND worker IS NOT NULL"
+                " GROUP BY worker"
+            ).fetchall()
+        ),
         size_bytes=connection.execute("SELECT coalesce(sum(size), 0) FROM file").fetchone()[0],
         received_bytes=connection.execute("SELECT coalesce(sum(bytes), 0) FROM result").fetchone()[
             0
@@ -295,7 +303,7 @@ COLUMNS = (
     *("source", "type", "path", "file_state", "job_state", "result_state", "size", "bytes"),
     *("digest", "model", "settings", "attempt", "key", "project", "generation"),
     *("file_attempts", "job_attempts", "result_attempts", "error_type", "error"),
-    *("leased_at", "uploaded_at", "started_at", "complete_at", "done_at", "ended_at"),
+    *("leased_at", "uploaded_at", "started_at", "complete_at", "done_at", "ended_at", "worker"),
 )
 _PATHS = ("source", "path")
 _PAGE = 500

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from attrs import define, field
+from attrs import define
 
 from diffio_async._storage.threads import TrackedExecutor
 from diffio_async._store_url import StoreUrl, is_store_url, place_of
 from diffio_async._uploads.open_source import open_source
-from diffio_async.batch.executor import ResultsExist
+from diffio_async.batch.executor import ResultsExist, StoredResult
 from diffio_async.batch.result_folder import keeps_all_results, kept_size, prepare_result
 from diffio_async.batch.result_objects import keeps_all_objects, kept_object_size
 
@@ -39,8 +38,6 @@ class LocalExecutor:
     plan: Plan
     max_uploads: int = 32
     max_downloads: int = 8
-    #: Empty: there are no workers.
-    stored_results: Counter[str] = field(factory=Counter)
 
     @contextlib.asynccontextmanager
     async def open_recording(self, order: RecordingOrder) -> AsyncIterator[LocalRecording]:
@@ -50,7 +47,7 @@ class LocalExecutor:
 
     async def store_result(
         self, order: ResultOrder, on_progress: Callback[DownloadProgress] | None
-    ) -> int:
+    ) -> StoredResult:
         """See `Executor`."""
         root = place_of(order.root)
         size = None
@@ -59,7 +56,7 @@ class LocalExecutor:
         elif order.on_conflict == "skip":
             size = await TrackedExecutor().run(kept_size, order)
         if size is not None:
-            return size
+            return StoredResult(size=size)
         is_local = not isinstance(root, StoreUrl)
         downloaded = await self.generations._download(  # noqa: SLF001
             order.generation,
@@ -72,7 +69,7 @@ class LocalExecutor:
             options=self.plan.options,
             before_open=partial(prepare_result, order) if is_local else None,
         )
-        return downloaded.size
+        return StoredResult(size=downloaded.size)
 
 
 @contextlib.asynccontextmanager

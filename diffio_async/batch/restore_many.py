@@ -314,6 +314,6 @@ class ProgressCounter:
             seconds=seconds,
             files_per_minute=60.0 * self.finished_now / seconds if seconds else 0.0,
             eta_seconds=waiting * seconds / self.finished_now if self.finished_now else None,
-            workers=dict(context.executor.stored_results),
+            workers=dict(context.stored_results),
             pause_reason=context.congestion.pause_reason if context.congestion.pause else None,
         )

@@ -15,7 +15,7 @@ from diffio_async._storage.files import suffix_of, truncate_name
 from diffio_async._store_url import place_of
 from diffio_async.batch import file_queries, job_queries
 from diffio_async.batch.context import MAX_ATTEMPTS
-from diffio_async.batch.executor import ResultOrder
+from diffio_async.batch.executor import ResultOrder, StoredResult
 from diffio_async.batch.failures import (
     disk_is_full,
     error_record,
@@ -204,7 +204,7 @@ class ResultDownloader:
         transition, successes = context.journal.transition, context.congestion.successes
         try:
             path = await self._path()
-            size = await self._download(path)
+            stored = await self._download(path)
         except TranscriptPending as failure:
             # The timeout of a generation applies to its transcript too, from the first request.
             limit, now = context.plan.timeout, time.monotonic()
@@ -235,7 +235,7 @@ class ResultDownloader:
             await context.requeue_or_fail(download, failure, successes)
         else:
             context.congestion.on_success()
-            await transition(file_queries.finish_download, download, path, size)
+            await transition(file_queries.finish_download, download, path, stored)
         context.file_ended.notify()
 
     async def _lost(self, failure: NotFound) -> None:
@@ -285,7 +285,7 @@ class ResultDownloader:
             check_has_picture("video", progress.has_video)
             raise
 
-    async def _download(self, path: str) -> int:
+    async def _download(self, path: str) -> StoredResult:
         context, download = self.context, self.job
         before = 0
 
@@ -304,8 +304,10 @@ class ResultDownloader:
             bytes=download.bytes,
             on_conflict=context.plan.on_conflict,
         )
-        size = await context.executor.store_result(
+        stored = await context.executor.store_result(
             order, count if download.source_size >= MIN_REPORTED_BYTES else None
         )
-        context.received_bytes += size - before
-        return size
+        context.received_bytes += stored.size - before
+        if stored.worker is not None:
+            context.stored_results[stored.worker] += 1
+        return stored

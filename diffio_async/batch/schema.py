@@ -16,7 +16,7 @@ A row with a `run_id` is leased by that run until the run releases it or is foun
 - `job.create_pending`: a project was requested and the response has not been recorded.
 - `job.cost_reserved`: the minimum cost of the job is counted in `spent_seconds`.
 - `result.state`: `wanted`, `ready` (it can be downloaded), `done`, `failed`. `owned`: the batch
-  wrote the file at `path`.
+  wrote the file at `path`. `worker`: the address of the worker of a cluster that stored it.
 - `retryable`, of a failed row: 1 if another run may retry it without cost, 0 if a retry is billed.
 - `left_out`: what the last listing found and did not accept as a recording; `run_id` is set until
   that listing is finished.
@@ -147,6 +147,20 @@ _FIRST = (
         at REAL NOT NULL
     )
     """,
+)
+
+_SECOND = (
+    "CREATE TABLE left_out (path NOT NULL, reason TEXT NOT NULL, run_id INTEGER)",
+    "CREATE INDEX left_out_draft ON left_out (run_id) WHERE run_id IS NOT NULL",
+)
+
+#: The version of an object; NULL for a file, whose size and modification time identify it.
+_THIRD = ("ALTER TABLE file ADD COLUMN version TEXT",)
+
+#: The worker of a cluster that stored a result.
+_FOURTH = (
+    "ALTER TABLE result ADD COLUMN worker TEXT",
+    "DROP VIEW IF EXISTS report",
     """
     CREATE VIEW report AS SELECT
         file.id AS file_id, file.source, result.type, result.path, file.state AS file_state,
@@ -158,24 +172,16 @@ _FIRST = (
         coalesce(result.error, file.error, job.error) AS error,
         coalesce(result.error_type, file.error_type, job.error_type) AS error_type,
         file.leased_at, job.uploaded_at, job.started_at, job.complete_at, result.done_at,
-        file.ended_at
+        file.ended_at, result.worker
     FROM file JOIN result ON result.file_id = file.id LEFT JOIN job ON job.id = file.job_id
     """,
 )
-
-_SECOND = (
-    "CREATE TABLE left_out (path NOT NULL, reason TEXT NOT NULL, run_id INTEGER)",
-    "CREATE INDEX left_out_draft ON left_out (run_id) WHERE run_id IS NOT NULL",
-)
-
-#: The version of an object; NULL for a file, whose size and modification time identify it.
-_THIRD = ("ALTER TABLE file ADD COLUMN version TEXT",)
 
 #: "DFba" in ASCII marks the file as owned.
 SCHEMA = Schema(
     label="batch journal",
     application_id=0x44466261,
-    migrations=(_FIRST, _SECOND, _THIRD),
+    migrations=(_FIRST, _SECOND, _THIRD, _FOURTH),
     # The system clock may have been set back: no delay becomes longer than it was.
     after_restart=tuple(
         f"UPDATE {table} SET run_at = min(run_at, steady_now()) WHERE run_at < {FAR_FUTURE}"  # noqa: S608

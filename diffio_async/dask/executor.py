@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-from collections import Counter
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from attrs import define, field, frozen
@@ -40,7 +39,12 @@ if TYPE_CHECKING:
 
     from diffio_async._uploads.resume_file import UploadCheckpoint
     from diffio_async._uploads.source import Source
-    from diffio_async.batch.executor import RecordingOrder, ResultOrder, RunResources
+    from diffio_async.batch.executor import (
+        RecordingOrder,
+        ResultOrder,
+        RunResources,
+        StoredResult,
+    )
     from diffio_async.dask.orders import ReadRecording, RecordingFacts
     from diffio_async.events import DownloadProgress, UploadProgress
     from diffio_async.models.generations import DownloadType
@@ -100,7 +104,6 @@ class RunningExecutor:
     run: RunResources
     max_uploads: int
     max_downloads: int
-    stored_results: Counter[str] = field(factory=Counter)
     _uploads: dict[int, UploadCheckpoint] = field(factory=dict)
     _numbers: Iterator[int] = field(factory=itertools.count)
     #: Free entries of the metadata. Each upload uses one, so that there are not as many as files.
@@ -130,7 +133,7 @@ class RunningExecutor:
         self,
         order: ResultOrder,
         on_progress: Callback[DownloadProgress] | None,  # noqa: ARG002 - only the size is known
-    ) -> int:
+    ) -> StoredResult:
         """See `Executor`."""
         link = await self.run.generations.get_download(
             generation_id=order.generation,
@@ -139,9 +142,7 @@ class RunningExecutor:
             options=self.run.plan.options,
         )
         download = DownloadOrder(service=self.service, result=order, link=link)
-        stored = await self.orders.carry_out(worker.store_result, download)
-        self.stored_results[stored.worker] += 1
-        return stored.size
+        return await self.orders.carry_out(worker.store_result, download)
 
     async def send(self, recording: RemoteRecording, checkpoint: UploadCheckpoint) -> None:
         """Let a worker send the missing bytes of a recording.

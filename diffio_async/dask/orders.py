@@ -103,14 +103,6 @@ class DownloadOrder:
     link: Download = field(repr=False)
 
 
-@frozen(kw_only=True)
-class StoredResult:
-    """A result that a worker has stored; `size` in bytes."""
-
-    size: int
-    worker: str
-
-
 @frozen
 class NotAdmitted:
     """Fact: the order was not carried out, as this worker has to be checked first."""

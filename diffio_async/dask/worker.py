@@ -39,7 +39,7 @@ from diffio_async._uploads.resume_file import (
 from diffio_async._uploads.source import FileSource
 from diffio_async._uploads.upload import Upload
 from diffio_async._uploads.uploader import Uploader, project_from_record
-from diffio_async.batch.executor import MIN_CHECKPOINT_BYTES, ResultsExist
+from diffio_async.batch.executor import MIN_CHECKPOINT_BYTES, ResultsExist, StoredResult
 from diffio_async.batch.local_executor import open_recording
 from diffio_async.batch.result_folder import kept_size, prepare_result
 from diffio_async.batch.result_objects import kept_object_size
@@ -50,7 +50,6 @@ from diffio_async.dask.orders import (
     OrderFailed,
     ReadRecording,
     RecordingFacts,
-    StoredResult,
 )
 from diffio_async.errors import (
     DiffioError,

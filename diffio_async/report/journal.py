@@ -95,6 +95,7 @@ def _read(connection: sqlite3.Connection, journal: Path) -> Listing:
                 generation=generation,
                 model=model,
                 billed=_billed(reserved, is_first=first == file) if bills else None,
+                worker=results.worker,
                 problem=_problem(error or results.error or job_error, journal, is_billed=is_billed),
             )
         )
@@ -138,23 +139,25 @@ def _problem(error: str | None, journal: Path, *, is_billed: int | None) -> Prob
 class _Results:
     media: Place | None
     transcript: Place | None
+    worker: str | None
     error: str | None
 
 
 def _results(connection: sqlite3.Connection, file: int) -> _Results:
     """Return the results of a file that were written, the sound before the video."""
-    rows = connection.execute(
-        "SELECT result.type, path, result.state, result.error, file.state FROM result"
+    paths, workers, errors = dict[str, Place](), list[str](), list[str]()
+    for kind, path, state, worker, error, file_state in connection.execute(
+        "SELECT result.type, path, result.state, worker, result.error, file.state FROM result"
         " JOIN file ON file.id = file_id WHERE file_id = ?",
         (file,),
-    ).fetchall()
-    paths = {
-        kind: decode_place(path)
-        for kind, path, state, _, file_state in rows
-        if state == "done" or file_state == "skipped"
-    }
+    ):
+        if state == "done" or file_state == "skipped":
+            paths[kind] = decode_place(path)
+        workers += [worker] if worker else []
+        errors += [error] if error else []
     return _Results(
         paths.get("audio") or paths.get("video"),
         paths.get("transcript"),
-        next((error for _, _, _, error, _ in rows if error), None),
+        next(iter(workers), None),
+        next(iter(errors), None),
     )

@@ -49,6 +49,7 @@ class Recording:
         file_id: Its number in the journal of a batch.
         generation: Id of its generation.
         billed: Seconds that were billed at least.
+        worker: Address of the worker of a cluster that stored its result.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Recording:
     generation: str | None = None
     model: str | None = None
     billed: float | None = None
+    worker: str | None = None
     problem: Problem | None = None
     warnings: tuple[str, ...] = ()
 

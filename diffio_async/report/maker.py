@@ -168,6 +168,7 @@ def _row(number: str, recording: Recording, result: Row) -> Row:
         "seconds": None if known is None else known["duration"],
         "billed": recording.billed,
         "model": recording.model,
+        "worker": recording.worker,
         "gain": result.get("gain"),
         "error": None if problem is None else {"message": problem.message, "next": problem.next},
         "warnings": [*recording.warnings, *result["warnings"]],

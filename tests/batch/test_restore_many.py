@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import anyio
 import pytest
+from attrs import evolve
 
 from diffio_async import AsyncDiffio, BatchItem, Diffio
+from diffio_async._storage.sqlite_open import connect
 from diffio_async.batch import restore_many, scheduler
+from diffio_async.batch.schema import SCHEMA
 from tests.batch.scenes import (
     JOURNAL,
     below,
@@ -193,3 +197,18 @@ async def test_the_sync_client_iterates_the_same(sandbox: Sandbox, tmp_path: Pat
             return sorted(outcome.source.name for outcome in outcomes)
 
     assert await anyio.to_thread.run_sync(run) == ["a.wav", "b.wav"]
+
+
+async def test_the_journal_of_an_earlier_version_is_used(
+    client: AsyncDiffio, tmp_path: Path
+) -> None:
+    """What it lacks is added: here, the workers of results."""
+    journal = tmp_path / "j.sqlite"
+    earlier = evolve(SCHEMA, migrations=SCHEMA.migrations[:3])
+    with closing(connect(str(journal), earlier, create=True)) as old:
+        old.execute("CREATE VIEW report AS SELECT id FROM file")
+    outcomes = await restored(
+        client, recordings(tmp_path / "in", "a.wav"), tmp_path / "out", journal=journal
+    )
+    assert set(states(outcomes).values()) == {"done"}
+    assert rows(journal, "SELECT result_state, worker FROM report") == [("done", None)]

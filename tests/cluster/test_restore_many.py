@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import pickle
+import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from diffio_async.dask import DaskExecutor
 from diffio_async.dask.order_queue import OrderQueue
 from diffio_async.errors import BatchStopped, ConfigurationError
 from diffio_async.options import MIB
+from diffio_async.report.journal import list_batch
 from diffio_async.sandbox import Delay, Fault, Sandbox
 from tests.batch.scenes import below, content, generations, recordings, restored, rows, states
 from tests.cluster.processes import kill
@@ -31,7 +34,7 @@ NAMES = ("a.wav", "deep/b.wav", "deep/c.wav")
 async def test_results_and_books_are_those_of_one_machine(
     cluster: ClusterProcesses, client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Each file is restored once, byte for byte, and the progress names the workers."""
+    """Each file is restored once, byte for byte; progress, status and reports name the workers."""
     source, to = recordings(tmp_path / "in", *NAMES, "deep/same.wav"), tmp_path / "out"
     (source / "deep/same.wav").write_bytes(content("a.wav"))
     workers: dict[str, int] = {}
@@ -54,6 +57,26 @@ async def test_results_and_books_are_those_of_one_machine(
         assert (to / name).with_suffix(".restored.mp3").read_bytes() == content(name)
     assert generations(sandbox) == 3
     assert sum(workers.values()) == 4
+    [status] = await printed("status", to)
+    assert status["workers"] == workers
+    stored = [row["worker"] for row in await printed("report", to) if row["bytes"] is not None]
+    assert Counter(stored) == workers
+    listed = [each.worker for each in list_batch(to).recordings if each.state == "restored"]
+    assert listed == stored
+    assert f"{len(workers)}: " in await run_command("batch", "status", str(to))
+
+
+async def printed(command: str, to: Path) -> list[dict[str, Any]]:
+    """Return what `batch status` or `batch report` prints of the batch."""
+    text = await run_command("batch", command, str(to), "--json")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+async def run_command(*words: str) -> str:
+    """Run the command line with the given words, and return what it prints."""
+    command = (sys.executable, "-m", "diffio_async", *words)
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    return (await process.communicate())[0].decode()
 
 
 async def test_no_worker_gets_the_api_key(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from attrs import evolve
 
-from diffio_async.batch.executor import RecordingOrder, ResultOrder
+from diffio_async.batch.executor import RecordingOrder, ResultOrder, StoredResult
 from diffio_async.batch.schema import ResultPath
 from diffio_async.dask import worker
 from diffio_async.dask.orders import (
@@ -17,7 +17,6 @@ from diffio_async.dask.orders import (
     OrderFailed,
     ReadRecording,
     Service,
-    StoredResult,
     UploadOrder,
     shared_options,
 )

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from diffio_async.batch.request import BatchRequest
 
 _PAGE_SIZE = 500
+#: Workers of a cluster that the status names.
+_SHOWN_WORKERS = 8
 #: Seconds that reading lengths may delay a dry run.
 _LENGTHS_BUDGET = 30.0
 
@@ -82,6 +84,8 @@ def _status_lines(found: Status) -> list[tuple[str, str]]:
     ]
     if found.errors:
         lines.append(("failures", _states(found.errors)))
+    if found.workers:
+        lines.append(("workers", _stored_by(found.workers)))
     if found.left_out.reasons:
         lines.append(("left out", found.left_out.describe()))
     if found.service:
@@ -99,6 +103,14 @@ def _status_lines(found: Status) -> list[tuple[str, str]]:
 
 def _states(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "none"
+
+
+def _stored_by(workers: dict[str, int]) -> str:
+    """Return how many results each worker of a cluster has stored, the most first."""
+    counts = sorted(workers.items(), key=lambda item: (-item[1], item[0]))
+    shown = [f"{count} by {worker}" for worker, count in counts[:_SHOWN_WORKERS]]
+    shown += [f"and {len(counts) - len(shown)} more (--json)"] if len(counts) > len(shown) else []
+    return f"{len(counts)}: {', '.join(shown)}"
 
 
 async def print_report(path: str, *, as_csv: bool, as_json: bool) -> int:

@@ -149,6 +149,7 @@ diffio.facts = (row) => {
     fact(Number.isFinite(row.seconds) ? format.clock(row.seconds) : "", "Length"),
     fact(cost, "Cost"),
     fact(row.model, "Model"),
+    fact(row.worker, "Worker that stored the result"),
     fact(Number.isFinite(row.gain) ? `${format.signed(row.gain)} dB speech above noise` : "", "Change"),
   ].filter(Boolean);
 };

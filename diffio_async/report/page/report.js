@@ -207,7 +207,7 @@ diffio.Report = class {
     if (element.shown !== row) {
       element.title = row.name;
       name.replaceChildren(...diffio.nameParts(row.name).slice(-1));
-      facts.replaceChildren(...diffio.facts({ ...row, billed: null, model: null, gain: null }),
+      facts.replaceChildren(...diffio.facts({ ...row, billed: null, model: null, worker: null, gain: null }),
         ...diffio.nameParts(row.name).slice(0, -1));
       gain.replaceChildren(...(Number.isFinite(row.gain)
         ? [format.signed(row.gain), diffio.el("span", { className: "unit" }, " dB")] : []));
