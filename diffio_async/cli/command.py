@@ -319,6 +319,7 @@ async def _run_until_signal(
     except NotImplementedError:
         # On Windows, asyncio.run turns Ctrl-C into a cancellation and KeyboardInterrupt.
         pass
+    is_interruptible = signal.SIGINT in handled
     try:
         return await work()
     except asyncio.CancelledError:
@@ -328,3 +329,6 @@ async def _run_until_signal(
         return 128 + received[0]
     finally:
         remove_handlers()
+        if is_interruptible:
+            # All is done: Python's handler would print a traceback when threads are joined.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import json
 import logging
 import os
 import re
-import signal
+import sys
 from typing import TYPE_CHECKING
 
 from attrs import frozen
 from distributed import LocalCluster
 
-from diffio_async.dask.connection import check_address
+from diffio_async.dask.connection import check_address, first_line
 from diffio_async.dask.executor import DaskExecutor
 from diffio_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from diffio_async.batch.executor import RunResources
     from diffio_async.dask.executor import RunningExecutor
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
 
 #: Variables of this process that no worker gets.
 _SECRET_VARIABLES = ("DIFFIO_API_KEY", "DIFFIO_WEBHOOK_SECRET")
+#: Program of the process that starts the scheduler and the workers.
+_BOOT = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]);"
+    " from diffio_async.dask.local import main; main()"
+)
 #: Orders that a worker carries out concurrently.
 _THREADS = 16
 
@@ -36,9 +43,7 @@ def executor_for(text: str) -> BatchExecutor:
         ConfigurationError: The number of workers is not a number from 1, or the address is invalid
             or not secure.
     """
-    # What matters to the user is in the errors of the batch; distributed logs tracebacks.
-    for logger in ("distributed", "distributed.client"):
-        logging.getLogger(logger).setLevel(logging.CRITICAL)
+    _silence()
     name, colon, count = text.partition(":")
     if name != "local":
         check_address(text)
@@ -57,33 +62,76 @@ class LocalExecutorProcesses:
     @contextlib.asynccontextmanager
     async def start_run(self, run: RunResources) -> AsyncIterator[RunningExecutor]:
         """See `DaskExecutor.start_run`."""
-        async with contextlib.AsyncExitStack() as stack:
-            stack.enter_context(_hidden_secrets())
-            cluster = LocalCluster(
-                n_workers=self.workers,
-                threads_per_worker=_THREADS,
-                host="127.0.0.1",
-                # Any free port: there is a warning if that of the default is in use.
-                dashboard_address="127.0.0.1:0",
-                memory_limit=0,
-                asynchronous=True,
-                silence_logs=logging.CRITICAL,
-                preload=__name__,
-            )
-            await stack.enter_async_context(cluster)
-            yield await stack.enter_async_context(DaskExecutor(cluster).start_run(run))
+        async with (
+            _local_cluster(self.workers) as address,
+            DaskExecutor(address).start_run(run) as running,
+        ):
+            yield running
 
 
-def dask_setup(_: object) -> None:
-    """Ignore Ctrl-C in a worker, which Dask calls this in: the process that started it ends it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextlib.asynccontextmanager
+async def _local_cluster(workers: int) -> AsyncIterator[str]:
+    """Start a cluster, and yield the address of its scheduler. No process of it has the secrets.
 
-
-@contextlib.contextmanager
-def _hidden_secrets() -> Iterator[None]:
-    """Remove the secrets from the environment, which workers inherit, also those started later."""
-    hidden = {name: os.environ.pop(name) for name in _SECRET_VARIABLES if name in os.environ}
+    Raises:
+        ConfigurationError: It cannot be started.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", _BOOT, json.dumps(sys.path), str(workers)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={name: value for name, value in os.environ.items() if name not in _SECRET_VARIABLES},
+        # Ctrl-C is for this process, also while the others import what they need.
+        start_new_session=True,
+    )
+    assert process.stdin is not None  # noqa: S101 - a pipe
+    assert process.stdout is not None  # noqa: S101 - a pipe
+    address = ""
     try:
-        yield
+        address = (await process.stdout.readline()).decode().strip()
+        if not address.startswith("tcp://"):
+            raise ConfigurationError(
+                f"{workers} workers could not be started on this machine "
+                f"({address or 'their process ended'}): try fewer, or run without --dask"
+            )
+        yield address
     finally:
-        os.environ.update(hidden)
+        if address:
+            process.stdin.close()
+        else:
+            process.kill()  # the workers end as well, and have done nothing yet
+        await process.stdout.read()  # until the last worker has closed it
+        await process.wait()
+
+
+def main() -> None:
+    """Run a cluster until standard input ends: the command has finished, or was killed."""
+    _silence()
+    try:
+        cluster = LocalCluster(
+            n_workers=int(sys.argv[2]),
+            threads_per_worker=_THREADS,
+            host="127.0.0.1",
+            # Any free port: there is a warning if that of the default is in use.
+            dashboard_address="127.0.0.1:0",
+            memory_limit=0,
+            silence_logs=logging.CRITICAL,
+        )
+    except Exception as failure:  # noqa: BLE001 - any, of Dask or of a module that it preloads
+        _respond(first_line(failure).rstrip("."))
+        return
+    with cluster:
+        _respond(cluster.scheduler_address)
+        sys.stdin.buffer.read()
+
+
+def _respond(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def _silence() -> None:
+    """Hide what distributed logs: tracebacks. What matters is in the errors of the batch."""
+    for logger in ("distributed", "distributed.client"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import pty
+import re
 import signal
 import sys
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from attrs import define, field
@@ -112,6 +114,39 @@ async def test_an_interrupted_batch_prints_one_line_and_resumes(
     again = await run("batch", "retry", "out", env=slow_uploads.environment)
     assert (again.returncode, len(below(tmp_path / "out"))) == (0, FILES), again.stderr
     assert generations(slow_uploads) == FILES
+
+
+async def test_an_interruption_while_workers_start_prints_one_line(
+    slow_uploads: Sandbox, tmp_path: Path
+) -> None:
+    """Ctrl-C does not reach workers that are importing; all end with the command."""
+    command = await on_terminal(slow_uploads, tmp_path)
+    process = import_module("psutil").Process(command.process.pid)
+    started: list[Any] = []
+    async with asyncio.timeout(PATIENCE):
+        while len(started) < 4:  # a cluster, its workers and a helper of multiprocessing
+            assert command.process.returncode is None, command.shown
+            started = process.children(recursive=True)
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+    command.interrupt()
+    assert await command.ended() == 130
+    assert "interrupted; nothing is lost" in command.shown
+    assert not re.search("Traceback|Exception|Warning", command.shown), command.shown
+    # A zombie has ended, and waits for the first process of a container.
+    assert not [each for each in started if each.is_running() and each.status() != "zombie"]
+
+
+async def test_workers_that_cannot_start_stop_the_batch(slow_uploads: Sandbox, run: Run) -> None:
+    """The message has the reason that Dask has."""
+    settings = {"DASK_DISTRIBUTED__WORKER__PRELOAD": "['a_module_that_is_missing']"}
+    stopped = await run(
+        *("batch", "in", "-o", "out", "--dask", "local:2", "--salt", "s"),
+        env={**slow_uploads.environment, **settings},
+    )
+    assert stopped.returncode == 1
+    assert "2 workers could not be started on this machine" in stopped.stderr
+    assert not slow_uploads.state.projects
 
 
 async def test_progress_shows_the_files_of_each_worker(

@@ -286,3 +286,17 @@ async def test_an_interrupted_embedded_sandbox_leaves_nothing(
         printed = b"".join([piece async for piece in process.stderr])
     assert printed == b""
     assert [path.name for path in tmp_path.iterdir()] == [long_talk.name]
+
+
+async def test_an_interruption_after_the_end_prints_nothing(start: Start) -> None:
+    """Ctrl-C while the process waits for its threads ends it at once, without a traceback."""
+    thread = "import threading, time; threading.Thread(target=time.sleep, args=(60,)).start();"
+    process = await start("batch", "status", "missing", before=thread)
+    assert process.stderr is not None
+    printed = await process.stderr.receive()
+    await anyio.sleep(0.5)  # it exits with 2 when the thread ends
+    process.send_signal(signal.SIGINT)
+    with anyio.fail_after(PATIENCE):
+        assert await process.wait() == -signal.SIGINT
+    printed += b"".join([piece async for piece in process.stderr])
+    assert printed.count(b"\n") == 1, printed
