@@ -273,10 +273,7 @@ async def _call(call: Any, where: str) -> Any:
 def _explained(failure: Exception, where: str) -> ConfigurationError:
     """Return the error for a call that failed there."""
     if isinstance(failure, ImportError):
-        return ConfigurationError(
-            f"{where} lacks the module {failure.name}: install the same there as here, with "
-            f"{INSTALL}"
-        )
+        return ConfigurationError(missing_module(where, failure.name or str(failure)))
     if isinstance(failure, OSError):
         return ConfigurationError(
             f"{where} cannot be reached: {first_line(failure)}. Check the cluster, and try again"
@@ -285,6 +282,11 @@ def _explained(failure: Exception, where: str) -> ConfigurationError:
     return ConfigurationError(
         f"{where} cannot run this version of the package ({first_line(failure)}): {INSTALL}"
     )
+
+
+def missing_module(where: str, module: str) -> str:
+    """Return the message about a process that lacks a module."""
+    return f"{where} lacks the module {module}: install the same there as here, with {INSTALL}"
 
 
 def _check_report(where: str, report: WorkerReport, required: Requirements) -> None:

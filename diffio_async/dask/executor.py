@@ -91,6 +91,7 @@ class DaskExecutor:
             executor = RunningExecutor(orders, run, self.max_orders, self.max_orders)
             client.subscribe_topic(orders.name, executor.on_parts)
             try:
+                await orders.start()
                 yield executor
             finally:
                 await orders.close()

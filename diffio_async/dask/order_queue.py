@@ -12,8 +12,9 @@ from distributed import KilledWorker
 from distributed.client import ClosedClientError, FutureCancelledError
 
 from diffio_async.dask import worker
-from diffio_async.dask.checks import INSTALL, check_late_worker
+from diffio_async.dask.checks import INSTALL, check_late_worker, missing_module
 from diffio_async.dask.connection import first_line
+from diffio_async.dask.late_workers import report_missing_modules
 from diffio_async.dask.orders import NotAdmitted, OrderFailed
 from diffio_async.errors import ConfigurationError, ConnectionFailed
 
@@ -34,8 +35,8 @@ T = TypeVar("T")
 _INTERVAL = 0.1
 #: Priorities of the orders: what is nearly finished is finished first.
 _PRIORITIES = {worker.read_recording: 0, worker.send_recording: 1, worker.store_result: 2}
-#: Seconds to wait for the scheduler at the end of a run.
-_CLOSE_SECONDS = 5
+#: Seconds to wait for the scheduler and all workers, at the start and at the end of a run.
+_BROADCAST_SECONDS = 5
 #: Workers that cannot be checked, and to which an order may come.
 _MAX_UNCHECKED = 3
 
@@ -54,6 +55,8 @@ class OrderQueue:
     _submit_at: float = 0.0
     #: Checks of workers that joined the cluster after the start.
     _checks: dict[str, asyncio.Task[None]] = field(factory=dict)
+    #: Why no order is given any longer; empty as long as orders are given.
+    _refusal: str = ""
 
     @property
     def name(self) -> str:
@@ -80,6 +83,8 @@ class OrderQueue:
         """
         unchecked = 0
         while True:
+            if self._refusal:
+                raise ConnectionFailed(self._refusal, permanent=True)
             future = await self._submitted(work, *order)
             try:
                 fact = await self._fact(future)
@@ -96,16 +101,31 @@ class OrderQueue:
                 if failure.permanent or unchecked == _MAX_UNCHECKED:
                     raise
 
+    async def start(self) -> None:
+        """Let workers that join from now on report what they lack."""
+        topic = f"{self.name}-missing"
+        self.client.subscribe_topic(topic, self._on_missing_module)
+        with contextlib.suppress(OSError):  # for a worker that has left, or does not respond
+            async with asyncio.timeout(_BROADCAST_SECONDS):
+                plugin: Any = self.client.register_plugin(report_missing_modules(topic), self.name)
+                await plugin
+
+    async def _on_missing_module(self, event: tuple[float, dict[str, str]]) -> None:
+        _, report = event
+        self._refusal = missing_module(f"the worker {report['worker']}", report["module"])
+
     async def close(self) -> None:
-        """Cancel the checks that still run, and remove the metadata of the run."""
+        """Cancel the checks that still run, and remove what the scheduler has of the run."""
         checks = list(self._checks.values())
         for check in checks:
             check.cancel()
         await asyncio.gather(*checks, return_exceptions=True)
         if self.client.status == "running":
-            with contextlib.suppress(OSError):  # also a timeout
-                async with asyncio.timeout(_CLOSE_SECONDS):
+            # ValueError: the run was cancelled before it has registered the plugin.
+            with contextlib.suppress(OSError, ValueError):
+                async with asyncio.timeout(_BROADCAST_SECONDS):
                     await cast("Any", self.client.set_metadata(self.name, None))
+                    await self.client.unregister_worker_plugin(self.name)
 
     async def _check(self, worker: str) -> None:
         """Check a worker, once for all orders that it was given.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from tests.cluster.processes import ClusterProcesses, kill
 from tests.stores.conftest import _only_local_stores, s3, s3_endpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from diffio_async import AsyncDiffio
@@ -28,6 +30,15 @@ pytestmark = pytest.mark.slow
 
 #: What a worker loads at its start, and the reason why it gets no orders.
 UNFIT = {
+    "package": (
+        "import sys\nsys.modules['diffio_async'] = None\n",
+        r"worker tcp://.* lacks the module diffio_async.*: install the same",
+    ),
+    # A module that this package needs.
+    "module": (
+        "import sys\nsys.modules['cattrs'] = None\n",
+        r"worker tcp://.* lacks the module cattrs: install the same",
+    ),
     "version": (
         "from diffio_async.dask import checks\nchecks.__version__ = '0.0.1'\n",
         r"worker tcp://.* has diffio_async 0\.0\.1",
@@ -58,13 +69,28 @@ UNFIT = {
 }
 
 
-async def add(cluster: ClusterProcesses, folder: Path, program: str) -> None:
-    """Start a worker that runs a program first."""
-    path = folder / "preload.py"
-    path.write_text(program)
+async def late_worker(
+    cluster: ClusterProcesses, folder: Path, program: str
+) -> Callable[[], Awaitable[None]]:
+    """Start a worker that runs a program. It joins when the returned function is called."""
+    path, ready, join = folder / "preload.py", folder / "ready", folder / "join"
+    path.write_text(
+        f"{program}import pathlib, time\n"
+        f"pathlib.Path({str(ready)!r}).touch()\n"
+        f"while not pathlib.Path({str(join)!r}).exists(): time.sleep(0.01)\n"
+    )
     cluster.preload = str(path)
-    await cluster.start_worker()
+    starting = asyncio.create_task(cluster.start_worker())
+    while not ready.exists():
+        assert not starting.done(), starting.result()
+        await asyncio.sleep(0.01)
     cluster.preload = None
+
+    async def joins() -> None:
+        join.touch()
+        await starting
+
+    return joins
 
 
 @pytest.mark.parametrize("lacks", UNFIT)
@@ -75,9 +101,10 @@ async def test_a_late_worker_that_cannot_take_part_gets_no_orders(
     program, reason = UNFIT[lacks]
     sandbox.faults.add(Fault(action=Delay(1.0), origin="edge", method="PUT", times=None))
     await cluster.kill_worker(0)
+    join = await late_worker(cluster, tmp_path, program)
     running = start(client, cluster, tmp_path, max_in_flight=4)
     await sent(sandbox, "edge", running)
-    await add(cluster, tmp_path, program)
+    await join()
     with pytest.raises(BatchStopped, match=reason):
         await running
     await kill(cluster.members.pop())
@@ -95,6 +122,8 @@ async def test_a_late_worker_without_the_extra_gets_no_orders(
     folder = tmp_path / "cluster"
     folder.mkdir()
     async with ClusterProcesses(folder, workers=1) as cluster:
+        lacking = "import sys\nsys.modules['obstore'] = None\n"
+        join = await late_worker(cluster, tmp_path, lacking)
         running = start(
             client,
             cluster,
@@ -105,7 +134,7 @@ async def test_a_late_worker_without_the_extra_gets_no_orders(
             max_in_flight=4,
         )
         await sent(sandbox, "edge", running)
-        await add(cluster, tmp_path, "import sys\nsys.modules['obstore'] = None\n")
+        await join()
         with pytest.raises(BatchStopped, match=r"worker tcp://.*extra 'stores'"):
             await running
     assert not [key for key in s3.all_keys() if not key.startswith(("in/", "out/"))]

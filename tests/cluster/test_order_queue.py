@@ -106,11 +106,12 @@ async def test_a_check_after_the_scheduler_died_reports_that(
 async def test_no_check_outlives_its_run(
     cluster: ClusterProcesses, dask: Client, required: Requirements
 ) -> None:
-    """Nor does the file that it has created, or the metadata of the run."""
+    """Nor does the file that it has created, or what the scheduler has of the run."""
+    queue = OrderQueue(dask, required)
+    await queue.start()
     for process in cluster.members:
         process.send_signal(signal.SIGSTOP)
     await dask.set_metadata(required.run, {"0": 1})
-    queue = OrderQueue(dask, required)
     waiting = asyncio.create_task(queue._check(next(iter(await dask.nthreads()))))
     while not list((cluster.folder.parent / "out").iterdir()):
         await asyncio.sleep(0.01)
@@ -122,6 +123,8 @@ async def test_no_check_outlives_its_run(
     assert not list((cluster.folder.parent / "out").iterdir())
     metadata: Any = await dask.get_metadata(required.run, None)
     assert metadata is None
+    plugins = await dask.run_on_scheduler(lambda dask_scheduler: [*dask_scheduler.worker_plugins])
+    assert required.run not in plugins
 
 
 async def test_all_checks_end_before_the_first_failure_is_raised(
