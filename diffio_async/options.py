@@ -10,6 +10,7 @@ from attrs import evolve, field, frozen
 
 from diffio_async._validators import (
     Rule,
+    displayed,
     non_negative,
     non_negative_int,
     optional_positive,
@@ -184,10 +185,22 @@ def _wait(given: WaitPolicy | None) -> WaitPolicy:
 
 
 def as_observers(given: Iterable[Observer] | Observer | None) -> tuple[Observer, ...]:
-    """Return one, several or no observers as a tuple."""
-    if given is None or callable(given):
-        return () if given is None else (given,)
-    return tuple(given)
+    """Return one, several or no observers as a tuple.
+
+    Raises:
+        ConfigurationError: One of them cannot be called.
+    """
+    if given is None:
+        return ()
+    several: object = [given] if callable(given) else given
+    observers = tuple(several) if isinstance(several, Iterable) else (several,)
+    for observer in observers:
+        if not callable(observer):
+            raise ConfigurationError(
+                f"observers must be functions that receive an event, and {displayed(observer)} is "
+                "not one"
+            )
+    return observers
 
 
 @frozen(kw_only=True)

@@ -12,7 +12,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from opentelemetry import context as otel_context
+try:
+    from opentelemetry import context as otel_context
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "diffio_async.telemetry needs the API of OpenTelemetry; install it with pip install "
+        "'diffio-async[otel]'",
+        name=error.name,
+    ) from error
 from opentelemetry.metrics import get_meter
 from opentelemetry.trace import (
     Link,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp import http_exceptions
@@ -115,7 +116,7 @@ def _connection_failed(raw: Exception, url: str) -> ConnectionFailed:
             permanent=raw.status in _REFUSED_BY_PROXY,
             cause=f"the proxy returned {raw.status}",
         )
-    if isinstance(raw, aiohttp.ClientProxyConnectionError):
+    if isinstance(raw, aiohttp.ClientProxyConnectionError) or _is_of_proxy(raw, url):
         return ConnectionFailed(
             f"the proxy for {url} could not be reached ({_describe(raw)})",
             cause=f"the proxy: {_short(raw)}",
@@ -123,6 +124,11 @@ def _connection_failed(raw: Exception, url: str) -> ConnectionFailed:
     if isinstance(raw, TimeoutError):
         return ConnectionFailed(f"{url} could not be connected to in time", cause=_TIMED_OUT)
     return ConnectionFailed(f"{url} could not be reached ({_describe(raw)})", cause=_short(raw))
+
+
+def _is_of_proxy(raw: Exception, url: str) -> bool:
+    """Return whether another host than that of the URL failed; a name fails with one class."""
+    return isinstance(raw, aiohttp.ClientConnectorError) and raw.host != urlsplit(url).hostname
 
 
 def _not_read(raw: BaseException) -> str:
@@ -142,11 +148,12 @@ def _describe(raw: Exception) -> str:
     if isinstance(raw, aiohttp.ClientConnectorCertificateError):
         reason = getattr(raw.certificate_error, "verify_message", "") or "not trusted"
         return str(reason)
-    # By its cause: a proxy's name fails with a general class.
     if isinstance(raw, aiohttp.ClientConnectorError) and isinstance(raw.os_error, socket.gaierror):
         return "its name cannot be resolved"
     if isinstance(raw, aiohttp.ClientResponseError):
         return _not_read(raw)
+    if isinstance(raw, aiohttp.ServerDisconnectedError):
+        return "the connection was closed without a response"
     shortage = shortage_of(raw)
     if shortage is not None:
         return shortage.text

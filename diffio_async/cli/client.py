@@ -17,9 +17,21 @@ from diffio_async._polling.wait_display import format_duration
 from diffio_async._protocol.redaction import MASK, redact
 from diffio_async._protocol.urls import allows_insecure_http, api_base_url, plausible_api_key
 from diffio_async._validators import local_path
-from diffio_async.cli.command import console, network_options, print_event
+from diffio_async.cli.command import (
+    KEY_ID_VARIABLE,
+    command_line,
+    console,
+    network_options,
+    print_event,
+)
 from diffio_async.client import AsyncDiffio
-from diffio_async.errors import ApiError, ConfigurationError, ConnectionFailed, DiffioError
+from diffio_async.errors import (
+    ApiError,
+    ConfigurationError,
+    ConnectionFailed,
+    DiffioError,
+    NotFound,
+)
 from diffio_async.events import Event, RequestFailed, RequestSent, ResponseReceived
 from diffio_async.options import DEFAULT_BASE_URL, ClientOptions, RequestOptions, RetryPolicy
 
@@ -101,6 +113,19 @@ async def call_service(
             failure = {"event": "failed", "error": type(error).__name__, "message": message}
             print_event(failure, f"diffio-async: {message}", as_json=as_json, to_stderr=True)
             return None
+
+
+def advice_for_key_id(api_key_id: str | None) -> dict[type[DiffioError], str]:
+    """Return what to do if the service does not know a key by its id, given or inherited."""
+    listing = command_line("keys", "list")
+    if api_key_id and api_key_id == os.environ.get(KEY_ID_VARIABLE):
+        advice = (
+            f"The id is that in {KEY_ID_VARIABLE}: unset it for the calling key, or set it to an "
+            f"id listed by: {listing}"
+        )
+    else:
+        advice = f"The ids are listed by: {listing}"
+    return {NotFound: advice}
 
 
 def _with_advice(error: DiffioError, advice: Mapping[type[DiffioError], str]) -> str:

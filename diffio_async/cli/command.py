@@ -79,13 +79,14 @@ ProxyOption = Annotated[
         "hosts in NO_PROXY.",
     ),
 ]
+KEY_ID_VARIABLE = "DIFFIO_API_KEY_ID"
 ApiKeyIdOption = Annotated[
     str | None,
     typer.Option(
         metavar="ID",
-        envvar="DIFFIO_API_KEY_ID",
+        envvar=KEY_ID_VARIABLE,
         show_envvar=False,
-        help="Id of the API key. Default: DIFFIO_API_KEY_ID, or the calling key.",
+        help=f"Id of the API key. Default: {KEY_ID_VARIABLE}, or the calling key.",
     ),
 ]
 CacertOption = Annotated[

@@ -182,8 +182,15 @@ class FaultPlan:
         self.add(*faults)
 
     def add(self, *faults: Fault) -> None:
-        """Activate faults, each with its counters at zero."""
+        """Activate faults, each with its counters at zero.
+
+        Raises:
+            TypeError: One of them is not a `Fault`.
+        """
         for fault in faults:
+            given: object = fault
+            if not isinstance(given, Fault):
+                raise TypeError(f"faults must be Fault objects, and {given!r} is not one")
             # Repeatable by design; not used for security.
             self._active.append(_ActiveFault(fault, random.Random(fault.seed)))  # noqa: S311
 

@@ -29,6 +29,7 @@ from diffio_async.sandbox.settings import (
     SandboxSettings,
     UploadMode,
     is_loopback,
+    listen_error,
     served_models,
 )
 from diffio_async.sandbox.state import ROOT_KEY_ID, State
@@ -372,7 +373,7 @@ class Sandbox:
             await listener.open(host, port)
         except (OSError, OverflowError) as error:
             if index == 0 and first_port:
-                raise SandboxError(f"cannot listen on {host}:{port}: {error}") from error
+                raise listen_error(error, f"{host}:{port}") from error
             # Clients get the other two ports from responses of the API, so any free port works.
             await self._open_on_any_port(listener, host)
         self._listeners.append(listener)
@@ -382,7 +383,7 @@ class Sandbox:
         try:
             await listener.open(host, 0)
         except OSError as error:
-            raise SandboxError(f"cannot listen on {host}: {error}") from error
+            raise listen_error(error, host) from error
 
 
 def _require_extra() -> None:

@@ -1,8 +1,9 @@
 """Settings of a sandbox."""
 
 import ipaddress
+import math
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -97,18 +98,13 @@ class SandboxSettings:
         if self.failed_status not in ("failed", "error"):
             raise ValueError("failed_status must be 'failed' or 'error'")
         for name in ("part_size", "max_bytes", "max_decoded_bytes", "workers", "keep_requests"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1")
+            self._require_number(name, lambda value: value >= 1, "of at least 1")
         for name in ("link_ttl", "duration", "webhook_pace", "webhook_shuffle"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative")
+            self._require_number(name, lambda value: 0 <= value < math.inf, "of at least 0")
         for name in ("max_recording_seconds", "max_processing_seconds"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be greater than 0")
-        if not 0 <= self.duration_spread <= 1:
-            raise ValueError("duration_spread must be between 0 and 1")
-        if not 0 <= self.webhook_duplicates <= 1:
-            raise ValueError("webhook_duplicates must be between 0 and 1")
+            self._require_number(name, lambda value: value > 0, "greater than 0")
+        for name in ("duration_spread", "webhook_duplicates"):
+            self._require_number(name, lambda value: 0 <= value <= 1, "between 0 and 1")
         if self.separate_ports and self.public_url is not None:
             raise ValueError("public_url names one port: separate_ports cannot be used with it")
         if not self.allow_remote and not is_loopback(self.host):
@@ -117,11 +113,30 @@ class SandboxSettings:
                 "pass allow_remote=True (--allow-remote) to let other machines reach it"
             )
 
+    def _require_number(
+        self, name: str, accepts: Callable[[float], bool], requirement: str
+    ) -> None:
+        value = getattr(self, name)
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not is_number or not accepts(value):
+            raise ValueError(f"{name} must be a number {requirement}, not {value!r}")
+
     def serves(self, model: str) -> bool:
         """Return whether a well-formed model name is served; others get 410."""
         if model in self.retired:
             return False
         return self.models is None or model in self.models
+
+
+def listen_error(error: OSError | OverflowError, address: str) -> SandboxError:
+    """Return the error for an address that the sandbox cannot listen on."""
+    number = error.errno if isinstance(error, OSError) else None
+    # By the number: asyncio's text repeats the address.
+    reason = os.strerror(number) if number and number > 0 else str(error)
+    return SandboxError(
+        f"cannot listen on {address}: {reason}; stop the program that uses it, or choose another "
+        "address or port: port=0 (--port 0) selects a free one"
+    )
 
 
 def is_loopback(host: str) -> bool:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SignedEvent", "WebhookResponse", "WebhookTester"]
 
+_SCOPES = ("function", "class", "module", "package", "session")
+
 
 # pytest loads this module in every run. Everything else is loaded by the fixtures that need it.
 if not TYPE_CHECKING:  # a type checker would take any name for one of ours
@@ -42,13 +44,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the setting `diffio_scope`."""
     parser.addini(
         "diffio_scope",
-        "scope of the sandbox of the tests: function, class, module, package or session",
+        f"scope of the sandbox of the tests: {', '.join(_SCOPES)}",
         default="function",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker `diffio`."""
+    """Register the marker `diffio`, and check the setting `diffio_scope`."""
+    if config.getini("diffio_scope") not in _SCOPES:
+        raise pytest.UsageError(
+            f"diffio_scope must be one of {', '.join(_SCOPES)}, not {config.getini('diffio_scope')}"
+        )
     config.addinivalue_line(
         "markers",
         "diffio(engine='echo', duration=0.2, faults=[...], allow_violations=True): "

@@ -101,6 +101,9 @@ class WebhookTester:
             event_type: The type, e.g. `generation.failed`.
             age: Seconds since it was signed. Receivers reject what is older than 300.
             fields: Other fields, by the names of `WebhookEvent`: `generation_id`, `status`, ….
+
+        Raises:
+            TypeError: `WebhookEvent` has no such field.
         """
         values = {
             "event_type": event_type,
@@ -115,9 +118,13 @@ class WebhookTester:
             "error": None,
             "error_details": None,
             "transcription": {"status": "pending"},
-            **fields,
         }
-        body = json.dumps({camel(name): value for name, value in values.items()})
+        unknown = fields.keys() - values.keys()
+        if unknown:
+            raise TypeError(
+                f"an event has no field {min(unknown)!r}; its fields are {', '.join(values)}"
+            )
+        body = json.dumps({camel(name): value for name, value in (values | fields).items()})
         return _signed(self.secret, new_id("msg"), body.encode(), age)
 
     def replay(self, event: SignedEvent, *, age: float = 0.0) -> SignedEvent:
@@ -148,7 +155,11 @@ class WebhookTester:
             aiohttp.ClientError: The URL could not be reached.
             TimeoutError: There was no response in 15 seconds, the limit of the service.
             RuntimeError: The application ended without a response.
+            TypeError: `target` is neither a URL nor an application.
         """
+        given: object = target
+        if not isinstance(given, str) and not callable(given):
+            raise TypeError(f"target must be a URL or an ASGI application, not {given!r}")
         with anyio.fail_after(_TIMEOUT):
             if not isinstance(target, str):
                 return await _call(target, event, path)

@@ -253,6 +253,24 @@ async def test_the_error_for_an_unknown_id_names_the_command_that_lists_ids(
 
 
 @pytest.mark.parametrize(
+    "arguments", [["usage"], ["webhooks", "configure", "--url", "https://host.test/hook"]]
+)
+async def test_an_inherited_key_id_that_the_key_may_not_use_is_named(
+    run: Run, echo: Sandbox, arguments: list[str]
+) -> None:
+    """The environment of the sandbox sets it; the user has named no id."""
+    scopes = ("usage:read", "webhooks:write")
+    _, env = await new_key(run, echo, *scopes)
+    env |= {"DIFFIO_API_KEY_ID": echo.webhook_environment["DIFFIO_API_KEY_ID"]}
+    done = await run(*arguments, env=env)
+    assert done.returncode == 1
+    assert "DIFFIO_API_KEY_ID: unset it" in done.stderr
+    del env["DIFFIO_API_KEY_ID"]
+    done = await run(*arguments, env=env)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["usage"], "DIFFIO_API_KEY"),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import ssl
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trustme
 
 from diffio_async._storage import files
 from diffio_async.cli.doctor import local, network
@@ -142,6 +144,8 @@ async def test_a_port_without_a_server_is_named(run: Run) -> None:
     found = await checks(run, env=env)
     assert found["connection (IPv4)"]["status"] == "failure"
     assert "refused" in found["connection (IPv4)"]["text"]
+    # Requests to this machine never use a proxy: that is not the advice.
+    assert "diffio-async sandbox" in found["connection (IPv4)"]["hint"]
 
 
 @pytest.mark.parametrize(("hours", "ahead"), [(-1, "ahead of"), (1, "behind")])
@@ -177,6 +181,40 @@ async def test_a_private_certificate_is_named_by_its_issuer(
         assert found["network options"]["status"] == "failure"
 
 
+@pytest.mark.parametrize(
+    ("names", "days", "text", "hint"),
+    [
+        ("localhost", -1, "has expired", "clock of this machine"),
+        ("other.test", 1, "not valid for 'localhost'", "another server responds"),
+    ],
+)
+async def test_a_certificate_that_is_invalid_now_or_here_has_advice_of_its_own(
+    run: Run, names: str, days: int, text: str, hint: str
+) -> None:
+    """A trusted authority that issued it is not to be trusted once more."""
+    trusted = trustme.CA()
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    until = datetime.fromtimestamp(time.time(), UTC) + timedelta(days=days)
+    trusted.issue_cert(names, not_after=until).configure_cert(server)
+    with trusted.cert_pem.tempfile() as file:
+        async with peer(PROJECTS, tls=server) as host:
+            url = f"https://localhost:{host.port}/v1"
+            env = {"DIFFIO_API_KEY": KEY, "DIFFIO_API_BASE_URL": url, "SSL_CERT_FILE": file}
+            found = await checks(run, env=env)
+    assert text in found["TLS"]["text"]
+    assert hint in found["TLS"]["hint"]
+    assert "--cacert" not in found["TLS"]["hint"]
+
+
+async def test_an_https_url_of_a_port_without_tls_is_named(run: Run) -> None:
+    """Such as the URL of a sandbox with the wrong scheme."""
+    async with Sandbox(engine="echo") as sandbox:
+        url = sandbox.base_url.replace("http://127.0.0.1", "https://localhost")
+        found = await checks(run, env={**sandbox.environment, "DIFFIO_API_BASE_URL": url})
+        assert "responds without TLS" in found["TLS"]["text"]
+        assert "http://" in found["TLS"]["hint"]
+
+
 async def test_a_server_without_tls_is_a_failed_handshake(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,7 +240,7 @@ async def test_a_proxy_that_refuses_is_a_failure_and_its_password_is_masked(run:
         assert "hunter2" not in json.dumps(found)
 
 
-@pytest.mark.parametrize("folder", ["/proc", "missing", "file"])
+@pytest.mark.parametrize("folder", ["/proc", "missing", "file", "s3://bucket/results"])
 async def test_an_output_folder_that_cannot_be_used_is_a_failure(
     run: Run, folder: str, tmp_path: Path
 ) -> None:
@@ -213,6 +251,18 @@ async def test_an_output_folder_that_cannot_be_used_is_a_failure(
         assert "--output" in found["output folder"]["hint"]
         # The other checks run all the same.
         assert found["scopes"]["status"] == "ok"
+
+
+def test_a_current_folder_that_was_removed_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "removed"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    (found,) = (check for check in local.checks(".") if check.name == "output folder")
+    assert found.status == "failure"
+    assert "No such file or directory" in found.text
 
 
 async def test_a_folder_without_locks_is_a_warning(

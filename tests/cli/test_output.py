@@ -150,13 +150,20 @@ async def test_a_report_that_cannot_be_written_is_a_failure(
 ) -> None:
     """For commands that only print, a full disk is code 1, and a closed pipe 0."""
     assert (await run("batch", talk, "-o", "out", env=echo.environment)).returncode == 0
-    for arguments in (["report", "out"], ["report", "--csv", "out"], ["status", "out"]):
-        command: list[object] = ["batch", *arguments]
-        full = await finished(command, tmp_path, {}, shell='"$@" >/dev/full')
-        assert full.returncode == 1, arguments
+    commands: list[list[object]] = [
+        ["batch", "report", "out"],
+        ["batch", "report", "--csv", "out"],
+        ["batch", "status", "out"],
+        ["doctor"],
+    ]
+    for command in commands:
+        full = await finished(command, tmp_path, echo.environment, shell='"$@" >/dev/full')
+        assert full.returncode == 1, command
         assert b"No space left" in full.stderr
-        cut = await finished(command, tmp_path, {}, shell='"$@" | true; exit ${PIPESTATUS[0]}')
-        assert (cut.returncode, cut.stderr) == (0, b""), arguments
+        cut = await finished(
+            command, tmp_path, echo.environment, shell='"$@" | true; exit ${PIPESTATUS[0]}'
+        )
+        assert (cut.returncode, cut.stderr) == (0, b""), command
 
 
 async def test_without_streams_results_are_written(

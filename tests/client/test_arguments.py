@@ -121,6 +121,13 @@ async def test_none_means_the_default_for_every_option(sandbox: Sandbox) -> None
             await client.usage.summary(api_key_id=None, options=options)
 
 
+@pytest.mark.parametrize("observers", ["log", [None], 5])
+def test_an_observer_that_cannot_be_called_is_refused(observers: Any) -> None:
+    """Otherwise each event of a client would log an exception."""
+    with pytest.raises(ConfigurationError, match="observers must be functions"):
+        ClientOptions(observers=observers)
+
+
 async def test_observers_may_be_one_or_any_iterable(sandbox: Sandbox) -> None:
     events: list[object] = []
     for observers in (events.append, [events.append], iter([events.append])):

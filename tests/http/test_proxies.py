@@ -14,7 +14,7 @@ from diffio_async import AsyncDiffio, ClientOptions, ConfigurationError, Connect
 from diffio_async._http.proxies import Proxies
 from diffio_async.sandbox import Sandbox
 from tests.http.conftest import Authority
-from tests.http.peers import ONCE, Incoming, failure_at, once, peer, request, responds
+from tests.http.peers import ONCE, Incoming, failure_at, once, peer, request, responds, sends
 
 API = "https://api.diffio.test/v1"
 EMPTY = responds(200, b'{"projects": []}')
@@ -119,6 +119,23 @@ async def test_a_missing_proxy_is_a_failed_connection() -> None:
     error = await failure_at(API, evolve(ONCE, proxy="http://127.0.0.1:1"))
     assert isinstance(error, ConnectionFailed)
     assert "the proxy for https://api.diffio.test" in str(error)
+
+
+@pytest.mark.parametrize("api", [API, "http://api.diffio.test/v1"])
+async def test_a_proxy_whose_name_is_unknown_is_named_as_the_cause(api: str) -> None:
+    """Its name cannot be resolved; that of the API is not even looked up."""
+    options = evolve(ONCE, proxy="http://proxy.invalid:3128", allow_insecure_http=True)
+    error = await failure_at(api, options)
+    assert isinstance(error, ConnectionFailed)
+    assert f"the proxy for {api}" in str(error)
+    assert "its name cannot be resolved" in str(error)
+
+
+async def test_a_proxy_that_closes_the_connection_is_described_in_words() -> None:
+    async with peer(sends(b"")) as closing:
+        error = await failure_at(API, evolve(ONCE, proxy=f"http://127.0.0.1:{closing.port}"))
+    assert isinstance(error, ConnectionFailed)
+    assert "the connection was closed without a response" in str(error)
 
 
 async def test_a_silent_proxy_ends_with_the_connect_timeout() -> None:

@@ -42,8 +42,10 @@ async def test_beyond_loopback_links_name_the_host_the_client_used(
 async def test_a_port_in_use_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as received:
         port = received.getsockname()[1]
-        with pytest.raises(SandboxError, match=f"cannot listen on 127.0.0.1:{port}"):
+        with pytest.raises(SandboxError, match=f"cannot listen on 127.0.0.1:{port}") as refused:
             await echoing(port=port).start()
+    assert ": Address already in use; stop the program" in str(refused.value)
+    assert "--port 0" in str(refused.value)
 
 
 async def test_a_sandbox_starts_and_stops_fast() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -299,3 +301,10 @@ async def test_nothing_is_emitted_without_an_observer(client: AsyncDiffio, sampl
     with client._sender.operation("restore") as operation:
         await client.projects.create(sample)
     assert operation.number is None
+
+
+def test_without_the_extra_the_error_names_it() -> None:
+    """Importing the observer where OpenTelemetry is missing states the command to install."""
+    code = "import sys\nsys.modules['opentelemetry'] = None\nimport diffio_async.telemetry"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "pip install 'diffio-async[otel]'" in done.stderr

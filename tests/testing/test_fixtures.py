@@ -152,6 +152,18 @@ async def test_a_url_receives_events(
     assert (verified.message_id, verified.status) == (event.message_id, "queued")
 
 
+def test_a_field_that_events_do_not_have_is_refused(diffio_webhooks: WebhookTester) -> None:
+    """A misspelled name would leave the field with a value that the test does not know."""
+    with pytest.raises(TypeError, match="no field 'generation_idd'; its fields are event_type"):
+        diffio_webhooks.event(generation_idd="gen_1")
+
+
+def test_a_target_that_is_not_an_application_is_refused(diffio_webhooks: WebhookTester) -> None:
+    nothing: Any = None
+    with pytest.raises(TypeError, match="must be a URL or an ASGI application, not None"):
+        diffio_webhooks.post_sync(nothing, diffio_webhooks.event())
+
+
 async def test_an_application_without_a_response_is_reported(
     diffio_webhooks: WebhookTester,
 ) -> None:

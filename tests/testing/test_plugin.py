@@ -125,6 +125,15 @@ def test_unknown_option(diffio_sandbox): ...
 @pytest.mark.diffio("echo")
 def test_option_without_a_name(diffio_sandbox): ...
 
+@pytest.mark.diffio(duration=float("nan"))
+def test_option_that_is_not_a_number(diffio_sandbox): ...
+
+@pytest.mark.diffio(duration="fast")
+def test_option_of_another_type(diffio_sandbox): ...
+
+@pytest.mark.diffio(faults=[{"path": "*"}])
+def test_fault_that_is_a_dict(diffio_sandbox): ...
+
 @pytest.fixture
 def no_extra(monkeypatch):
     import importlib.util
@@ -152,7 +161,10 @@ def test_failures_name_what_to_do(tmp_path: Path) -> None:
     assert "unexpected keyword argument 'engin'" in output
     assert "has options by name only, such as engine='echo': ('echo',)" in output
     assert "install the extra 'sandbox'" in output
-    assert "2 failed, 1 passed, 3 errors" in output
+    assert "duration must be a number of at least 0, not nan" in output
+    assert "duration must be a number of at least 0, not 'fast'" in output
+    assert "faults must be Fault objects, and {'path': '*'} is not one" in output
+    assert "2 failed, 1 passed, 6 errors" in output
 
 
 SHARED = """
@@ -189,6 +201,13 @@ def test_tests_share_a_sandbox_where_the_scope_is_wider(tmp_path: Path) -> None:
     output = run(tmp_path, *arguments, passed=3, test_shared=SHARED)
     assert "test_other_options - Failed: @pytest.mark.diffio(duration=…) has no effect" in output
     assert "1 failed, 3 passed" in output
+
+
+@pytest.mark.slow
+def test_a_misspelled_scope_is_named(tmp_path: Path) -> None:
+    output = run(tmp_path, "-o", "diffio_scope=sesion", test_one="def test_one(): ...")
+    assert "ERROR: diffio_scope must be one of function, class, module" in output
+    assert "not sesion" in output
 
 
 def test_loading_the_plugin_imports_pytest_and_nothing_else() -> None:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from diffio_async.cli import FAILED, OK
 from diffio_async.cli.account.listings import advice_for, format_time, or_dash
-from diffio_async.cli.client import call_service
-from diffio_async.cli.command import command_line, console, exit_code_after_output, print_event
-from diffio_async.errors import DiffioError, NotFound
+from diffio_async.cli.client import advice_for_key_id, call_service
+from diffio_async.cli.command import console, exit_code_after_output, print_event
+from diffio_async.errors import DiffioError
 from diffio_async.models.json_values import number
 
 if TYPE_CHECKING:
@@ -25,10 +25,7 @@ async def print_usage(api_key_id: str | None, *, as_json: bool) -> int:
     found = await call_service(
         lambda client: _summary_and_currency(client, api_key_id),
         as_json=as_json,
-        advice=advice_for(
-            "usage:read",
-            {NotFound: f"The ids are listed by: {command_line('keys', 'list')}"},
-        ),
+        advice=advice_for("usage:read", advice_for_key_id(api_key_id)),
     )
     if found is None:
         return FAILED

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal
 from attrs import frozen
 
 from diffio_async.cli import FAILED, OK
-from diffio_async.cli.command import console, print_event
+from diffio_async.cli.command import console, exit_code_after_output, print_event
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
 Status = Literal["ok", "warning", "failure"]
 
@@ -65,13 +65,16 @@ async def examine(request: DoctorRequest, *, as_json: bool) -> int:
             as_json=as_json,
             style=_STYLES[check.status],
         )
-    failed = counts["failure"] > 0
     print_event(
         {"event": "finished", **counts},
-        f"{counts['ok']} ok, {counts['warning']} warnings, {counts['failure']} failures",
+        f"{counts['ok']} ok, {_counted(counts, 'warning')}, {_counted(counts, 'failure')}",
         as_json=as_json,
     )
-    return FAILED if failed else OK
+    return exit_code_after_output(FAILED if counts["failure"] else OK)
+
+
+def _counted(counts: Mapping[str, int], status: Status) -> str:
+    return f"{counts[status]} {status}{'' if counts[status] == 1 else 's'}"
 
 
 async def _checks(request: DoctorRequest) -> AsyncIterator[Check]:

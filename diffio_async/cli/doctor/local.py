@@ -17,6 +17,7 @@ from diffio_async._protocol.redaction import redact
 from diffio_async._protocol.urls import allows_insecure_http, api_base_url, plausible_api_key
 from diffio_async._storage.files import probe_lock
 from diffio_async._storage.system_errors import descriptor_limit, reason_of
+from diffio_async._validators import local_path
 from diffio_async._version import __version__
 from diffio_async.cli.client import certificate_file, client_options
 from diffio_async.cli.command import network_options
@@ -60,7 +61,7 @@ def checks(output: str) -> Iterator[Check]:
     if os.environ.get(SECRET_VARIABLE):
         yield from _webhook_secrets()
     yield _network_options()
-    yield from _folder(Path(output))
+    yield from _folder(output)
     yield _descriptors()
 
 
@@ -166,25 +167,31 @@ def _network_options() -> Check:
     return Check("certificates", "ok", f"those of the system ({', '.join(places) or 'built in'})")
 
 
-def _folder(folder: Path) -> Iterator[Check]:
+def _folder(output: str) -> Iterator[Check]:
     """Check the output folder: writable, enough space, locks."""
     name = "output folder"
+    try:
+        folder = shown = Path(local_path(output, "it"))
+    except ConfigurationError as error:
+        yield Check(name, "failure", str(error), "name a local folder with --output")
+        return
     try:
         if not folder.is_dir():
             hint = "create it, or name another one with --output"
             yield Check(name, "failure", f"{folder} is not a folder", hint)
             return
+        shown = folder.absolute()  # fails if the current folder was removed
         locks = probe_lock(folder)
         free = shutil.disk_usage(folder).free
     except OSError as error:
         yield Check(
             name,
             "failure",
-            f"{folder.absolute()} cannot be written to: {reason_of(error)}",
+            f"{shown} cannot be written to: {reason_of(error)}",
             "change its permissions, or name another one with --output",
         )
         return
-    text = f"{folder.absolute()} is writable, {free / 1e9:,.1f} GB free"
+    text = f"{shown} is writable, {free / 1e9:,.1f} GB free"
     if free < _LITTLE_SPACE:
         yield Check(name, "warning", text, "free some space: a result of an hour takes about 60 MB")
     else:

@@ -17,7 +17,12 @@ from attrs import evolve
 
 from diffio_async._http.proxies import Proxies
 from diffio_async._protocol.redaction import MASK
-from diffio_async._protocol.urls import allows_insecure_http, api_base_url, plausible_api_key
+from diffio_async._protocol.urls import (
+    allows_insecure_http,
+    api_base_url,
+    is_local,
+    plausible_api_key,
+)
 from diffio_async._storage.system_errors import reason_of
 from diffio_async.cli.client import client_options
 from diffio_async.cli.doctor import Check, Status
@@ -107,7 +112,7 @@ async def _connection_checks(url: str, options: ClientOptions) -> AsyncIterator[
             f"connection ({_FAMILIES.get(family, 'other')})",
             "failure" if is_fatal else "warning",
             f"{host} port {port} cannot be reached: {reason}",
-            "check the firewall; behind a proxy set HTTPS_PROXY"
+            _unreachable_hint(host)
             if is_fatal
             else "requests use the other protocol after a short delay; repair or disable this one",
         )
@@ -117,6 +122,12 @@ async def _connection_checks(url: str, options: ClientOptions) -> AsyncIterator[
         yield await _tls_check(host, port, options)
     else:
         yield Check("TLS", "ok", "not used: the base URL is http://")
+
+
+def _unreachable_hint(host: str) -> str:
+    if is_local(host):  # never through a proxy
+        return "start the server (a sandbox: diffio-async sandbox), or correct the port of the URL"
+    return "check the firewall; behind a proxy set HTTPS_PROXY"
 
 
 def _is_timeout(error: BaseException) -> bool:
@@ -160,10 +171,16 @@ async def _tls_check(host: str, port: int, options: ClientOptions) -> Check:
             "failure",
             f"the certificate of {host}, issued by {issuer}, does not verify: "
             f"{error.verify_message}",
-            f"if {issuer} is your company's proxy or your own authority, name its certificate: "
-            "--cacert FILE or SSL_CERT_FILE; otherwise somebody is between you and the service",
+            _certificate_hint(error.verify_code, issuer),
         )
     except (OSError, TimeoutError) as error:
+        if isinstance(error, ssl.SSLError) and error.reason in _NOT_TLS:
+            return Check(
+                "TLS",
+                "failure",
+                f"the handshake with {host} failed: port {port} responds without TLS",
+                "correct the port of the base URL; the URL of a sandbox begins with http://",
+            )
         reason = "no response" if _is_timeout(error) else reason_of(error)
         return Check(
             "TLS",
@@ -172,6 +189,29 @@ async def _tls_check(host: str, port: int, options: ClientOptions) -> Check:
             "check that the base URL is that of the API, and that no firewall ends TLS",
         )
     return Check("TLS", "ok", f"{protocol}, certificate issued by {issuer}")
+
+
+#: Reasons of OpenSSL for a response that is not TLS.
+_NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"})
+#: OpenSSL's codes for a certificate that is not valid now, or not for this host.
+_NOT_YET_VALID, _EXPIRED, _OTHER_HOST, _OTHER_ADDRESS = 9, 10, 62, 64
+
+
+def _certificate_hint(code: int, issuer: str) -> str:
+    """Return what to do about a certificate that does not verify for the reason `code`."""
+    if code in (_NOT_YET_VALID, _EXPIRED):
+        now = datetime.fromtimestamp(time.time(), UTC)
+        return (
+            f"check the clock of this machine, which is at {now:%Y-%m-%d %H:%M} UTC, and "
+            "synchronize it (timedatectl set-ntp true); if it is right, the server needs a new "
+            "certificate"
+        )
+    if code in (_OTHER_HOST, _OTHER_ADDRESS):
+        return "another server responds: check the base URL, /etc/hosts, the name server and VPNs"
+    return (
+        f"if {issuer} is your company's proxy or your own authority, name its certificate: "
+        "--cacert FILE or SSL_CERT_FILE; otherwise somebody is between you and the service"
+    )
 
 
 async def _handshake(host: str, port: int, context: ssl.SSLContext) -> tuple[str, str]:

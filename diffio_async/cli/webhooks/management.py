@@ -15,7 +15,7 @@ import attrs
 from diffio_async._storage.system_errors import reason_of
 from diffio_async._validators import local_path
 from diffio_async.cli import FAILED, OK
-from diffio_async.cli.client import call_service
+from diffio_async.cli.client import advice_for_key_id, call_service
 from diffio_async.cli.command import console, exit_code_after_output, print_event
 from diffio_async.errors import ConfigurationError
 from diffio_async.webhooks.diagnose import diagnose
@@ -42,6 +42,7 @@ async def configure(
             mode=mode, url=url, event_types=event_types, api_key_id=api_key_id
         ),
         as_json=as_json,
+        advice=advice_for_key_id(api_key_id),
     )
     if endpoint is None:
         return FAILED
@@ -80,6 +81,7 @@ async def send_test_event(
             mode=mode, event_type=event_type, api_key_id=api_key_id
         ),
         as_json=as_json,
+        advice=advice_for_key_id(api_key_id),
     )
     if sent is None:
         return FAILED
