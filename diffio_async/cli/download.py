@@ -63,7 +63,7 @@ class DownloadRequest(ResultOptions):
             name = _safe_name(file_name or result_name(self.generation_id, self.download_type))
             suffix = suffix_of(name)
             name = truncate_name(name.removesuffix(suffix) or "restored", suffix)
-            file = (self.output_url or Path(self.output or "")) / name
+            file = self.output_folder / name
             await self.check_result(file)
         return file
 

@@ -21,7 +21,6 @@ from diffio_async._store_url import Place, StoreUrl, location_of
 from diffio_async._stores.writing import check_object
 from diffio_async._uploads.open_source import open_source
 from diffio_async._uploads.source import Source
-from diffio_async._validators import local_path
 from diffio_async.cli.command import console
 from diffio_async.errors import ConfigurationError, InvalidSource, InvalidTarget
 from diffio_async.models.generations import DownloadType
@@ -62,14 +61,24 @@ class ResultOptions:
     @property
     def output_url(self) -> StoreUrl | None:
         """The URL that `-o` names, None if it names a local path or standard output."""
-        found = location_of(self.output, "-o") if self.output else None
+        found = self._location
         return found if isinstance(found, StoreUrl) else None
+
+    @property
+    def output_folder(self) -> Place:
+        """The folder that `-o` names, the current one without `-o`."""
+        found = self._location
+        return found.as_folder if isinstance(found, StoreUrl) else Path(found)
+
+    @property
+    def _location(self) -> StoreUrl | str:
+        return location_of(self.output or "", "-o")
 
     def named_file(self) -> Place | None:
         """Return the file that `-o` names, None if it names a folder or standard output."""
-        output, url = self.output, self.output_url
-        if url is not None:
-            return None if url.is_folder else url
+        output = self._location
+        if isinstance(output, StoreUrl):
+            return None if output.is_folder else output
         if not output or self.to_stdout or output.endswith(("/", os.sep)):
             return None
         if os.path.isdir(output):  # noqa: PTH112 - any text
@@ -84,8 +93,8 @@ class ResultOptions:
                 terminal, or used by `--json`.
         """
         if not self.to_stdout:
-            if output is not None and self.output_url is None:
-                _check_folder(output)
+            if output is not None and not isinstance(folder := location_of(output, "-o"), StoreUrl):
+                _check_folder(folder)
         elif self.as_json:
             raise ConfigurationError(
                 "-o - and --json both write to standard output: leave out one of them"
@@ -114,7 +123,6 @@ class ResultOptions:
 
 
 def _check_folder(output: str) -> None:
-    output = local_path(output, "-o")
     if not output:
         raise ConfigurationError("the path given with -o is empty: name a folder")
     try:

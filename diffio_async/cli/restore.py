@@ -140,7 +140,7 @@ class RestoreRequest(ResultOptions):
         """Return the folder of a file's result."""
         if self.output is None or self.to_stdout:
             return Path() if file == DASH else _place(file).parent
-        return self.output_url.as_folder if self.output_url else Path(self.output)
+        return self.output_folder
 
     def result(self, file: str, download_type: str) -> Place:
         """Return the place of a result. The service may choose another suffix for a video."""

@@ -81,6 +81,30 @@ async def test_download_writes_an_object(run: Run, key: dict[str, str], tmp_path
     assert "--overwrite" in done.stderr
 
 
+@pytest.mark.slow
+async def test_file_urls_are_paths_for_sources_and_results(
+    run: Run, key: dict[str, str], tmp_path: Path
+) -> None:
+    """They name a folder or a file, of `restore` and of `download`."""
+    (tmp_path / "a b.wav").write_bytes(SPEECH)
+    source, folder = (tmp_path / "a b.wav").as_uri(), tmp_path.as_uri()
+    done = await run("restore", source, "-o", f"{folder}/", "--json", env=key)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a b.restored.mp3").read_bytes() == SPEECH
+    restored = json.loads(done.stdout.splitlines()[-1])
+    done = await run("restore", source, "-o", f"{folder}/x%20y.mp3", env=key)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "x y.mp3").read_bytes() == SPEECH
+    ids = [restored["generation_id"], "--project", restored["api_project_id"]]
+    for output, name in ((folder, "a b.restored.wav"), (f"{folder}/z.mp3", "z.mp3")):
+        done = await run("download", *ids, "-o", output, env=key)
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / name).read_bytes() == SPEECH
+    done = await run("restore", source, "-o", f"{folder}/absent/", env=key)
+    assert done.returncode == 2  # noqa: PLR2004
+    assert "there is no folder" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
