@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
@@ -131,7 +131,7 @@ def location_of(value: str | os.PathLike[str], what: str) -> StoreUrl | str:
         ConfigurationError: The URL is invalid or of another scheme, or contains a credential.
     """
     if is_store_url(value):
-        return parse_url(str(value), what)
+        return _without_query(parse_url(value, what), what)
     accepted = _ACCEPTED.match(value) if isinstance(value, str) else None
     if accepted is None:
         return local_path(value, what, stores=True)
@@ -151,7 +151,12 @@ def parse_url(text: str, what: str) -> StoreUrl:
     return found
 
 
-def is_store_url(value: object) -> bool:
+def has_query(key: str) -> bool:
+    """Return whether a key looks like a signed link; `location_of` does not accept it."""
+    return _QUERY.search(key) is not None
+
+
+def is_store_url(value: object) -> TypeGuard[str]:
     """Return whether a value is text with a scheme that `location_of` accepts, without `file`."""
     accepted = _ACCEPTED.match(value) if isinstance(value, str) else None
     return accepted is not None and accepted[1].lower() != "file"
@@ -185,15 +190,20 @@ def _local_file(rest: str, what: str) -> str:
 def _check_address(url: StoreUrl, what: str) -> None:
     if "@" in url.bucket:
         raise ConfigurationError(
-            f"{what} is a {url.scheme}:// URL with a user name or a password in it, which would be "
-            "shown in logs: leave it out, and configure the credentials as the store's own tools do"
+            f"{what} is a URL ({url.scheme}://) with a user name or a password in it, which would "
+            "be shown in logs: leave it out, and configure credentials as the store's own tools do"
         )
     if not url.is_web and not _BUCKET.fullmatch(url.bucket):
         named = f"{url.bucket[:80]!r} is not the name of a bucket" if url.bucket else "it has none"
         raise ConfigurationError(
-            f"{what} is a {url.scheme}:// URL that must name a bucket, and {named}: write "
+            f"{what} is a URL ({url.scheme}://) that must name a bucket, and {named}: write "
             f"{url.scheme}://BUCKET/KEY"
         )
+    _check_key(url, what)
+
+
+def _without_query(url: StoreUrl, what: str) -> StoreUrl:
+    """Return a URL of the user; in one that a batch has listed, such text is part of the key."""
     query = None if url.is_web else _QUERY.search(url.key)
     if query is not None:
         raise ConfigurationError(
@@ -201,7 +211,7 @@ def _check_address(url: StoreUrl, what: str) -> None:
             "is not accepted: leave out what begins with '?', and configure credentials as the "
             "store's own tools do"
         )
-    _check_key(url, what)
+    return url
 
 
 def _check_key(url: StoreUrl, what: str) -> None:

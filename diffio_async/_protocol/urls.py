@@ -73,6 +73,11 @@ def _split_http_url(url: str) -> SplitResult | None:
     return parts if usable else None
 
 
+def is_http_url(url: str) -> bool:
+    """Return whether a text is an HTTP URL with a host, which a request can be sent to."""
+    return not _BLANK.search(url) and _split_http_url(url) is not None
+
+
 def require_secure_url(url: str, what: str, *, allow_insecure_http: bool = False) -> str:
     """Return a URL of the user, after a check that requests to it are encrypted or local.
 

@@ -10,12 +10,14 @@ import asyncio
 import atexit
 import functools
 import os
+import re
 import time
 from datetime import timedelta
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from diffio_async._protocol.urls import is_http_url
 from diffio_async._storage.threads import TrackedExecutor
 from diffio_async._stores.failures import reason_of
 from diffio_async.errors import ConfigurationError, ConnectionFailed, DiffioError
@@ -40,6 +42,15 @@ _EXIT_SECONDS = 0.05
 #: Attempts of a check: obstore repeats a request without a response, but not if that breaks off.
 #: That comes soon: a failure after these seconds is one that obstore has retried.
 _CHECK_ATTEMPTS, _CHECK_SECONDS = 3, 10
+
+#: Variables that configure a store, and those with the address of its service.
+_PREFIXES = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
+_ENDPOINTS = {
+    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+    "gs": ("GOOGLE_BASE_URL",),
+    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
+}
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 #: Scheme, bucket, purpose, and a hash of the environment that configures the store.
 _Key = tuple[str, str, bool, int]
@@ -134,7 +145,7 @@ def _key(url: StoreUrl, writing: bool) -> _Key:
 
 
 def _environment() -> int:
-    names = ("AWS_", "GOOGLE_", "AZURE_", "HTTP_PROXY", "HTTPS_PROXY", "HOME")
+    names = (*_PREFIXES.values(), "HTTP_PROXY", "HTTPS_PROXY", "HOME")
     return hash(frozenset(each for each in os.environ.items() if each[0].startswith(names)))
 
 
@@ -142,7 +153,28 @@ def _store_class(name: str) -> Any:
     return getattr(import_module("obstore.store"), f"{name}Store")
 
 
+def _check_environment(scheme: str) -> None:
+    """Check the values that obstore would not: it would crash in a thread of its own.
+
+    Raises:
+        ConfigurationError: One is invalid; its value is not shown, as it may be a credential.
+    """
+    prefix = _PREFIXES.get(scheme)
+    for name, value in os.environ.items():
+        if prefix is not None and name.startswith(prefix) and _CONTROL.search(value):
+            raise ConfigurationError(
+                f"{name} contains a control character, such as a line break at its end: remove it"
+            )
+    for name in _ENDPOINTS.get(scheme, ()):
+        if (address := os.environ.get(name)) and not is_http_url(address):
+            raise ConfigurationError(
+                f"{name} is not the address of a service: write https://HOST:PORT, or http:// if "
+                "it has no TLS"
+            )
+
+
 def _create(url: StoreUrl, *, writing: bool) -> Any:
+    _check_environment(url.scheme)
     seconds = _WRITE_SECONDS if writing else _WEB_SECONDS if url.is_web else _READ_SECONDS
     # Plain HTTP is used only where the user wrote it.
     client: ClientConfig = {
@@ -179,12 +211,8 @@ def _create(url: StoreUrl, *, writing: bool) -> Any:
 
 
 def _endpoint(scheme: str) -> str:
-    names = {
-        "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
-        "gs": ("GOOGLE_BASE_URL",),
-        "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
-    }
-    return next((os.environ[name] for name in names.get(scheme, ()) if os.environ.get(name)), "")
+    names = _ENDPOINTS.get(scheme, ())
+    return next((os.environ[name] for name in names if os.environ.get(name)), "")
 
 
 def _s3_options() -> dict[str, Any]:

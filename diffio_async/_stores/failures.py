@@ -7,13 +7,18 @@ import re
 from typing import TYPE_CHECKING
 
 from diffio_async._protocol.redaction import message_excerpt
-from diffio_async.errors import ConfigurationError, ConnectionFailed, DiffioError
+from diffio_async.errors import (
+    ConfigurationError,
+    ConnectionFailed,
+    DiffioError,
+    InvalidSource,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from diffio_async._store_url import StoreUrl
-    from diffio_async.errors import InvalidSource, InvalidTarget
+    from diffio_async.errors import InvalidTarget
 
 _CODE = re.compile(r"<Code>([^<]{1,200})</Code>")
 _MESSAGE = re.compile(r"<Message>([^<\n]{1,500})")
@@ -26,6 +31,20 @@ _REQUEST = re.compile(r"^.*?Error performing .*? - ", re.DOTALL)
 _NO_CREDENTIALS = re.compile(
     r"instance credentials|metadata|InvalidCredentials|token request|credential", re.IGNORECASE
 )
+#: Requests to the service with the credentials of an instance, in place of the store.
+_ROLE = re.compile(
+    r"Error performing \w+ \S+?/(latest/(api/token|meta-data/)|computeMetadata/|metadata/identity/)"
+)
+_CREDENTIALS = {
+    "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; profiles need pip install boto3; for a "
+    "public bucket set AWS_SKIP_SIGNATURE=true",
+    "gs": "set GOOGLE_APPLICATION_CREDENTIALS, or run gcloud auth application-default login",
+    "az": "set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or a SAS token",
+}
+#: An address, which may contain any word.
+_URL = re.compile(r"https?://\S+")
+#: Failures of TLS in obstore's description: an unknown authority, or a server without TLS.
+_TLS = re.compile(r"\b(?:InvalidCertificate|InvalidMessage)\(\s*(\w+)")
 _NO_BUCKET = frozenset({"NoSuchBucket", "ContainerNotFound"})
 _DENIED = frozenset({"401", "403"})
 #: Statuses after which the store is tried again later.
@@ -52,8 +71,12 @@ def store_errors(
 
 def _is_of_store(failure: Exception) -> bool:
     # FileNotFoundError and ValueError come from obstore's own thread, without a file name.
-    of_obstore = type(failure).__module__.startswith("obstore")
+    of_obstore = type(failure).__module__.startswith("obstore") or _is_crash(failure)
     return of_obstore or isinstance(failure, (FileNotFoundError, ValueError, NotImplementedError))
+
+
+def _is_crash(failure: Exception) -> bool:
+    return type(failure).__name__ == "RustPanic"
 
 
 def is_missing(failure: BaseException) -> bool:
@@ -81,10 +104,19 @@ def reason_of(failure: BaseException) -> str:
         found = f"{code[1]}: {message[1]}" if message is not None else code[1]
     else:
         found = _REQUEST.sub("", text.partition("\n")[0], count=1)
-        causes = _CAUSE.findall(text)
+        causes = _CAUSE.findall(text) or [f"TLS failed ({each})" for each in _TLS.findall(text)]
         if causes and "status code" not in found:
             found = f"{found.removeprefix('HTTP error: ')}: {causes[-1]}"
     return message_excerpt(found.strip(" :.")) or type(failure).__name__
+
+
+def missing_object(url: StoreUrl) -> InvalidSource:
+    """Return the error for an object that does not exist."""
+    if url.is_web:
+        return InvalidSource(f"there is no file at {str(url)!r}: check the address")
+    return InvalidSource(
+        f"there is no object {str(url)!r}: check its bucket and its key; a folder ends with '/'"
+    )
 
 
 def _translated(
@@ -98,6 +130,20 @@ def _translated(
         problem = error(f"{str(url)!r} cannot {action}: its upload in parts was aborted")
         problem.__cause__ = ConnectionFailed(f"the upload in parts of {url} was aborted")
         return problem
+    if _is_crash(failure):
+        return ConfigurationError(
+            f"{str(url)!r} cannot {action}: obstore failed ({reason}). Check the environment "
+            "variables of the store"
+        )
+    status = _STATUS.search(text)
+    is_transient = status is None or status[1] in _TRANSIENT
+    if _ROLE.search(text) or (status is None and _NO_CREDENTIALS.search(_URL.sub("", text))):
+        advice = _CREDENTIALS.get(url.scheme, "configure them as the store's own tools do")
+        problem = error(f"there are no valid credentials for {url} ({reason}): {advice}")
+        if _ROLE.search(text) and is_transient:
+            problem.__cause__ = ConnectionFailed(f"no credentials for {url} were sent: {reason}")
+            return problem
+        return ConfigurationError(str(problem))
     # A write needs no object.
     if no_bucket or (is_missing(failure) and action == "be written"):
         return error(
@@ -105,7 +151,7 @@ def _translated(
             "region and the endpoint"
         )
     if is_missing(failure):
-        return error(f"there is no object {str(url)!r}: check its key")
+        return missing_object(url)
     if name == "AlreadyExistsError":
         return error(
             f"{str(url)!r} exists: choose another name, or replace it with on_conflict='overwrite'"
@@ -116,21 +162,13 @@ def _translated(
     if region is not None or "configured region" in reason:
         where = f"AWS_REGION={region[1]}" if region is not None else "AWS_REGION to its region"
         return ConfigurationError(f"the bucket of {url} is in another region: set {where}")
-    status = _STATUS.search(text)
     if status is not None and status[1] in _DENIED:
-        return error(
-            f"{str(url)!r} cannot {action}: access is denied ({reason}). Check the credentials and "
-            "the permissions of the bucket"
-        )
-    if status is None and _NO_CREDENTIALS.search(text):
-        return ConfigurationError(
-            f"there are no valid credentials for {url} ({reason}): configure them as the store's "
-            "own tools do"
-        )
+        what = "link" if url.is_web else "credentials and the permissions of the bucket"
+        return error(f"{str(url)!r} cannot {action}: access is denied ({reason}). Check the {what}")
     problem = error(f"{str(url)!r} cannot {action}: {reason}")
     if "invalid path" in text:
         return error(f"{problem}. Rename that object")
-    if status is None or status[1] in _TRANSIENT:
+    if is_transient:
         step = "check the network and the endpoint" if status is None else "wait a minute"
         problem = error(f"{problem}. To continue, {step}, and try again")
         problem.__cause__ = ConnectionFailed(f"the store of {url} did not respond: {reason}")

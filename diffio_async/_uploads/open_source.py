@@ -77,13 +77,14 @@ async def check_object_source(url: StoreUrl, max_bytes: int) -> None:
             refused the request.
         ConfigurationError: The store is not configured.
     """
+    from diffio_async._stores.failures import missing_object
     from diffio_async._stores.reading import empty, find_object
 
     if url.is_web:
         return
     found = await find_object(url)
     if found is None:
-        raise InvalidSource(f"there is no object {str(url)!r}: check its key and its bucket")
+        raise missing_object(url)
     if found.size == 0:
         raise empty(url)
     if found.size > max_bytes:

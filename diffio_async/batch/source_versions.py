@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from diffio_async._store_url import StoreUrl, place_of
+from diffio_async._stores.failures import missing_object
 from diffio_async._stores.reading import find_object
 from diffio_async.batch.found_source import FoundSource
 from diffio_async.errors import InvalidSource
@@ -52,7 +53,7 @@ async def _looked_up(each: FoundSource, url: StoreUrl) -> FoundSource:
         # A store that does not respond is tried again before the upload.
         return each if failure.__cause__ is not None else evolve(each, problem=str(failure))
     if info is None:
-        return evolve(each, problem=f"there is no object {each.path!r}: check its key")
+        return evolve(each, problem=str(missing_object(url)))
     if not info.size:
         return evolve(each, problem=f"{each.path!r} is empty: there is nothing to restore")
     return evolve(each, size=info.size, version=info.version)

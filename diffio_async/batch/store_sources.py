@@ -15,7 +15,7 @@ from diffio_async._protocol.media_types import (
     is_ambiguous,
     is_recording,
 )
-from diffio_async._store_url import Place, StoreUrl
+from diffio_async._store_url import Place, StoreUrl, has_query
 from diffio_async._stores.connection import connect_blocking, obstore
 from diffio_async._stores.failures import store_errors
 from diffio_async._stores.reading import ObjectInfo, info_of
@@ -70,6 +70,8 @@ class StoreScan:
                 continue
             if pattern and not _matches(below.split("/"), pattern):
                 continue
+            if not meta["size"] and _suffix(key) not in RECORDING_ENDINGS:
+                continue  # Consoles create one for a folder; obstore drops the slash at its end.
             reason = self._exclusion_reason(url, key, below, is_named=bool(pattern))
             if reason is not None:
                 yield LeftOut(path=evolve(url, key=key), reason=reason)
@@ -89,7 +91,7 @@ class StoreScan:
             return "hidden"
         if not self.recursive and "/" in below:
             return "folder"
-        suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
+        suffix = _suffix(name)
         if self.suffixes is not None and suffix not in self.suffixes:
             return "ending"
         # Suffixes that the user named are taken whatever the content.
@@ -99,7 +101,14 @@ class StoreScan:
         return None
 
 
+def _suffix(key: str) -> str:
+    return os.path.splitext(key)[1].lower()  # noqa: PTH122 - text, as there may be millions
+
+
 def _found_source(path: str, below: str, info: ObjectInfo) -> FoundSource:
+    problem = None if info.size else f"{path!r} is empty: there is nothing to restore"
+    if has_query(below):
+        problem = f"{path!r} has a part in its key that looks like a query: rename the object"
     return FoundSource(
         path=path,
         below=PurePosixPath(below),
@@ -107,7 +116,7 @@ def _found_source(path: str, below: str, info: ObjectInfo) -> FoundSource:
         # The time changes with each write, also of the same content.
         mtime_ns=0 if info.version else info.modified_ns,
         version=info.version,
-        problem=None if info.size else f"{path!r} is empty: there is nothing to restore",
+        problem=problem,
     )
 
 

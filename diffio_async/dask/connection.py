@@ -135,8 +135,8 @@ def check_address(address: str, *, allow_insecure: bool = False) -> None:
     if not (allow_insecure or _is_safe(address)):
         raise ConfigurationError(
             f"the scheduler {address} is on another machine and does not use TLS: any program that "
-            "reaches its port can run code on the cluster. Use tls:// with a distributed.Security, "
-            "or accept it with allow_insecure=True"
+            "reaches its port can run code on the cluster. Use tls:// with certificates, or in a "
+            "program accept it with DaskExecutor(…, allow_insecure=True)"
         )
 
 

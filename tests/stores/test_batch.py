@@ -159,6 +159,37 @@ async def test_objects_that_cannot_be_restored_fail_alone(
     assert "there is no object" in str(failed["memory://in/absent.wav"])
 
 
+async def test_keys_are_literal_in_a_listed_folder(client: AsyncDiffio, tmp_path: Path) -> None:
+    """One that looks like a signed link fails alone."""
+    store = await connection.connect(StoreUrl("memory", "in", ""))
+    for name in ("a%20b.wav", "take [1] #2.wav", "Why?who=me.wav"):
+        await connection.obstore().put_async(store, name, name.encode())
+    outcomes = await batch(client, "memory://in/", "memory://out/", journal=tmp_path / "j.sqlite")
+    failed = outcomes.pop("memory://in/Why?who=me.wav")
+    assert "looks like a query: rename the object" in str(failed.error)
+    assert {name: each.state for name, each in outcomes.items()} == {
+        "memory://in/a%20b.wav": "done",
+        "memory://in/take [1] #2.wav": "done",
+    }
+    assert await content_of("memory://out/take [1] #2.restored.mp3") == b"take [1] #2.wav"
+
+
+async def test_empty_objects_that_mark_folders_are_no_sources(
+    client: AsyncDiffio, tmp_path: Path
+) -> None:
+    """Consoles create them under the name of the folder; other objects of any type are taken."""
+    await write("memory://in/talks/a.wav", b"one")
+    await write("memory://in/talks/b", b"two")
+    for marker in ("talks", "talks/2024.06", "empty"):
+        await write(f"memory://in/{marker}", b"")
+    left_out: list[Any] = []
+    outcomes = await batch(
+        client, "memory://in/", tmp_path / "out", suffixes=None, on_left_out=left_out.append
+    )
+    assert sorted(outcomes) == ["memory://in/talks/a.wav", "memory://in/talks/b"]
+    assert left_out == []
+
+
 @pytest.mark.parametrize("on_conflict", ["error", "skip", "overwrite"])
 async def test_an_object_of_others_is_treated_as_requested(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, on_conflict: str

@@ -101,7 +101,7 @@ async def test_file_urls_are_paths_for_sources_and_results(
         assert done.returncode == 0, done.stderr
         assert (tmp_path / name).read_bytes() == SPEECH
     done = await run("restore", source, "-o", f"{folder}/absent/", env=key)
-    assert done.returncode == 2  # noqa: PLR2004
+    assert done.returncode == 2
     assert "there is no folder" in done.stderr
 
 

@@ -80,7 +80,7 @@ async def test_a_web_server_without_ranges_is_read(tmp_path: Path, size: int) ->
                     await content_of(link)
             with pytest.raises(InvalidSource, match="sent a web page, not a recording"):
                 await content_of(link.removesuffix("talk.wav"))
-            with pytest.raises(InvalidSource, match="there is no object"):
+            with pytest.raises(InvalidSource, match=r"there is no file at .*: check the address"):
                 await content_of(f"{link}.absent")
         finally:
             server.shutdown()
@@ -160,11 +160,10 @@ def few_retries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("few_retries")
 async def test_a_store_that_does_not_respond_is_a_transient_failure() -> None:
-    """A batch pauses and tries again; the message names the object."""
-    with pytest.raises(
-        InvalidSource, match=r"'s3://b/talk.wav' cannot be read: .*refused"
-    ) as caught:
-        await content_of("s3://b/talk.wav")
+    """A batch pauses and tries again; the message names the object, whatever its name."""
+    url = "s3://b/metadata/credentials.wav"
+    with pytest.raises(InvalidSource, match=f"'{url}' cannot be read: .*refused") as caught:
+        await content_of(url)
     assert isinstance(caught.value.__cause__, ConnectionFailed)
 
 
@@ -196,6 +195,62 @@ async def test_no_credentials(s3: Bucket, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     with pytest.raises(ConfigurationError, match=r"no credentials .* AWS_ACCESS_KEY_ID"):
         await content_of(url)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("few_retries")
+@pytest.mark.parametrize("metadata", ["http://127.0.0.1:9", "refuses"])
+async def test_no_credentials_without_boto3(
+    responder: Responder, monkeypatch: pytest.MonkeyPatch, metadata: str
+) -> None:
+    """The role of the machine is requested; the message does not blame the store's network."""
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    monkeypatch.setattr(connection, "find_spec", lambda _: None)
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    responder.status = 403
+    monkeypatch.setenv(
+        "AWS_METADATA_ENDPOINT", responder.url if metadata == "refuses" else metadata
+    )
+    error = ConfigurationError if metadata == "refuses" else InvalidSource
+    with pytest.raises(error, match=r"no valid credentials for s3://.* AWS_ACCESS_KEY_ID"):
+        await content_of("s3://bucket/talk.wav")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("AWS_ENDPOINT_URL", "localhost:9000", "write https://HOST:PORT"),
+        ("AWS_ENDPOINT_URL", "http://me:hush@h:99999", "write https://HOST:PORT"),
+        ("AWS_ENDPOINT_URL", "http://h h", "write https://HOST:PORT"),
+        ("AWS_ACCESS_KEY_ID", "hush\r", "a control character"),
+        ("AWS_SESSION_TOKEN", "hush\n", "a control character"),
+    ],
+)
+async def test_an_invalid_environment_is_reported(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
+) -> None:
+    """By name and without the value, in place of a crash of obstore."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=f"^{name} .*{message}") as caught:
+        await content_of("s3://bucket/talk.wav")
+    assert "hush" not in repr(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("few_retries")
+async def test_a_server_without_tls_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(respond, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"https://127.0.0.1:{port}")
+        with pytest.raises(InvalidSource, match=r"TLS failed \(InvalidContentType\)"):
+            await content_of("s3://bucket/talk.wav")
 
 
 async def test_a_profile_is_read(s3: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
