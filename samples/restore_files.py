@@ -13,6 +13,7 @@ from diffio_async import (
     ConfigurationError,
     Diffio,
     DiffioError,
+    GenerationFailed,
     PaymentRequired,
     PermissionDenied,
 )
@@ -35,7 +36,8 @@ def restore(client: Diffio, recording: Path, folder: Path) -> bool:
 def print_billed(error: BaseException) -> None:
     """Print how to get the result of a generation that was started, and so is billed."""
     generation_id = getattr(error, "generation_id", None)
-    if generation_id is not None:
+    # A generation that failed has no result.
+    if generation_id is not None and not isinstance(error, GenerationFailed):
         project = getattr(error, "api_project_id", None)
         print(
             f"the generation was started, and is billed; to get its result without paying again:\n"

@@ -17,4 +17,8 @@ async def main(paths: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main([Path(name).resolve() for name in sys.argv[1:]]))
+    recordings = [Path(name).resolve() for name in sys.argv[1:]]
+    missing = [str(recording) for recording in recordings if not recording.is_file()]
+    if missing or not recordings:
+        sys.exit(f"no such file: {', '.join(missing)}" if missing else "name the recordings")
+    asyncio.run(main(recordings))

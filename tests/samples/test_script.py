@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from tests.samples.programs import RECORDING, SAMPLES, commands, environment, running, until
+from tests.scripts import forever, progress_body
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,6 +46,16 @@ async def test_every_recording_is_restored_although_one_is_missing(
     assert "missing.wav: there is no file" in errors
     assert "billed" not in errors
     assert result.exists()
+
+
+async def test_a_failed_generation_has_no_result_to_download(
+    diffio_environment: Mapping[str, str], diffio_sandbox: Sandbox, tmp_path: Path
+) -> None:
+    diffio_sandbox.faults.add(forever(progress_body("failed", error="there is no speech in it")))
+    code, errors = await run(tmp_path)
+    assert code == 1
+    assert "there is no speech in it" in errors
+    assert "diffio-async download" not in errors
 
 
 async def test_a_refused_key_ends_the_program_at_the_first_recording(

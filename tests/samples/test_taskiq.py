@@ -9,6 +9,7 @@ import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 
 from diffio_async.sandbox import Delay, Fault
@@ -17,6 +18,7 @@ from tests.samples.programs import (
     RECORDING,
     SAMPLES,
     commands,
+    environment,
     free_port,
     listening,
     running,
@@ -72,6 +74,25 @@ async def test_without_redis_the_tasks_run_where_they_are_sent(
         await until(lambda: restored(results) == 1)
     (result,) = results.iterdir()
     assert result.read_bytes() == RECORDING.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("names", "message"), [([], "name the recordings"), (["none.wav"], "no such file: ")]
+)
+async def test_nothing_is_sent_for_a_recording_that_does_not_exist(
+    diffio_environment: Mapping[str, str],
+    diffio_sandbox: Sandbox,
+    names: list[str],
+    message: str,
+    tmp_path: Path,
+) -> None:
+    """A task would be repeated until its retries are used up."""
+    program = [sys.executable, str(FOLDER / "enqueue.py"), *names]
+    variables = environment({"RESULTS": str(tmp_path / "results")})
+    done = await anyio.run_process(program, cwd=tmp_path, env=variables, check=False)
+    assert done.returncode == 1
+    assert message in done.stderr.decode()
+    assert not diffio_sandbox.requests
 
 
 @asynccontextmanager
