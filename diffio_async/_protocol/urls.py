@@ -132,6 +132,13 @@ def allows_insecure_http(environment: Mapping[str, str]) -> bool:
     return value.strip().lower() in {"1", "true", "yes", "on"}
 
 
+def _flaw_of(url: str) -> str:
+    """Return what is wrong with a text that is not an HTTP URL, and may contain a password."""
+    if not url.lower().startswith(("https://", "http://")):
+        return "does not begin with https:// or http://"
+    return "contains white space" if _BLANK.search(url) else "has no valid host or port"
+
+
 def _checked(url: str, what: str) -> SplitResult:
     given: object = url
     if not isinstance(given, str):
@@ -139,8 +146,8 @@ def _checked(url: str, what: str) -> SplitResult:
     parts = _split_http_url(url)
     if parts is None or _BLANK.search(url):
         raise ConfigurationError(
-            f"{what} is not an address: a URL like https://host/path is needed, got "
-            f"{public_url(url)!r}"
+            f"{what} is not an address: a URL like https://host/path is needed, and this one "
+            f"{_flaw_of(url)}"
         )
     if not parts.netloc.isascii() or "\\" in parts.netloc:
         raise ConfigurationError(

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import sys
 import traceback
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -156,6 +157,20 @@ def print_error(error: Exception | str) -> None:
     if isinstance(error, OSError) and error.filename:
         error = f"{error.filename}: {error.strerror}"
     console.note(f"diffio-async: {error}")
+
+
+def can_prompt() -> bool:
+    """Return whether the user sees a prompt, and can reply to it."""
+    return sys.stdin is not None and sys.stdin.isatty() and console.err.isatty()
+
+
+def confirm(prompt: str) -> bool:
+    """Return the reply of the user to a prompt; exit with 130 after Ctrl-C."""
+    try:
+        return typer.confirm(prompt, default=False, err=True)
+    except typer.Abort:
+        console.note("", "interrupted; nothing was sent")
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def exit_code_after_output(code: int) -> int:

@@ -17,6 +17,8 @@ from diffio_async.sandbox import Fault, LoseResponse, RespondWith, Stall
 from tests.cli.conftest import COMMAND, environment
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from diffio_async.sandbox import Sandbox
     from tests.cli.conftest import Run, Start
 
@@ -340,14 +342,18 @@ async def test_a_terminal_shows_a_prompt_before_a_key_is_revoked(
 
 
 async def on_terminal(
-    arguments: list[str], *, env: dict[str, str], prompt: str = "", reply: str = ""
+    arguments: list[str],
+    *,
+    env: dict[str, str],
+    prompt: str = "",
+    reply: str = "",
+    command: Sequence[str] = (sys.executable, "-c", TAKE_TERMINAL + COMMAND),
 ) -> tuple[int, str]:
     """Run the command on a terminal of 200 columns, and reply to its prompt."""
     ours, theirs = pty.openpty()
     shown = b""
-    command = [sys.executable, "-c", TAKE_TERMINAL + COMMAND, *arguments]
     process = await anyio.open_process(
-        command,
+        [*command, *arguments],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,

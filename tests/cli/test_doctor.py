@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -15,6 +16,7 @@ import trustme
 from diffio_async._storage import files
 from diffio_async.cli.doctor import local, network
 from diffio_async.sandbox import Fault, RespondWith, Sandbox
+from tests.cli.conftest import COMMAND
 from tests.http.conftest import Authority, authority
 from tests.http.peers import peer, responds
 from tests.http.test_proxies import proxy
@@ -70,6 +72,41 @@ async def test_a_working_environment_has_only_ok_lines(run: Run) -> None:
         assert sandbox.violations == []
         for secret in (sandbox.api_key, sandbox.settings.webhook_secret):
             assert secret not in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("reply", "code", "projects"), [("y", 0, 1), ("n", 0, 0), ("\x03", 130, 0)]
+)
+async def test_a_terminal_shows_a_prompt_before_an_upload(
+    reply: str, code: int, projects: int
+) -> None:
+    """Ctrl-C ends the command before it has sent anything."""
+    pytest.importorskip("pty")
+    from tests.cli.test_account import on_terminal
+
+    async with Sandbox(engine="echo") as sandbox:
+        ended, shown = await on_terminal(
+            ["doctor"], env={**BARE, **sandbox.environment}, prompt="[y/N]", reply=reply
+        )
+        assert ended == code, shown
+        assert len(sandbox.state.projects) == projects
+        assert bool(sandbox.requests) == (code == 0)
+
+
+@pytest.mark.slow
+async def test_without_a_terminal_to_reply_on_there_is_no_prompt() -> None:
+    """Standard output alone may be one, as in a job of a shell."""
+    pytest.importorskip("pty")
+    from tests.cli.test_account import on_terminal
+
+    async with Sandbox(engine="echo") as sandbox:
+        words = ["sh", "-c", '"$@" </dev/null', "-", sys.executable, "-c", COMMAND]
+        ended, shown = await on_terminal(
+            ["doctor"], env={**BARE, **sandbox.environment}, command=words
+        )
+    assert ended == 0, shown
+    assert "[y/N]" not in shown
 
 
 async def test_without_an_upload_nothing_is_created(run: Run) -> None:

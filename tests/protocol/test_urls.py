@@ -137,6 +137,20 @@ def test_an_invalid_base_url_is_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "flaw"),
+    [
+        ("127.0.0.1:8490/v1", "does not begin with https://"),
+        ("htps://api.diffio.test", "does not begin with https://"),
+        ("http://127.0.0.1:84900/v1", "has no valid host or port"),
+        ("https:///v1", "has no valid host or port"),
+    ],
+)
+def test_the_error_for_an_invalid_url_states_what_is_wrong(url: str, flaw: str) -> None:
+    with pytest.raises(ConfigurationError, match=flaw):
+        api_base_url(url)
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "https://me:PASSWORD@host/v1",

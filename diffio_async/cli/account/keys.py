@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from diffio_async._text import printable
-from diffio_async.cli import FAILED, INTERRUPTED, OK
+from diffio_async.cli import FAILED, OK
 from diffio_async.cli.account.listings import advice_for, format_time, or_dash, print_listing
 from diffio_async.cli.client import call_service, check_environment
 from diffio_async.cli.command import (
+    can_prompt,
     command_line,
+    confirm,
     console,
     exit_code_after_output,
     mark_interruption_reported,
@@ -149,17 +150,12 @@ def confirm_revocation(key_id: str) -> None:
         ConfigurationError: There is no terminal, or no client can be configured.
     """
     check_environment()
-    if sys.stdin is None or not (sys.stdin.isatty() and console.err.isatty()):
+    if not can_prompt():
         raise ConfigurationError(
             f"a revoked key cannot be restored: add --yes to revoke {key_id} without a prompt"
         )
     prompt = f"Revoke {printable(key_id)} permanently? Programs that use it are locked out."
-    try:
-        confirmed = typer.confirm(prompt, default=False, err=True)
-    except typer.Abort:
-        console.note("", "interrupted; nothing was sent")
-        raise typer.Exit(INTERRUPTED) from None
-    if not confirmed:
+    if not confirm(prompt):
         console.note("not revoked; nothing was sent")
         raise typer.Exit(FAILED)
 

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Literal
 from attrs import frozen
 
 from diffio_async.cli import FAILED, OK
-from diffio_async.cli.command import console, exit_code_after_output, print_event
+from diffio_async.cli.command import (
+    can_prompt,
+    confirm,
+    console,
+    exit_code_after_output,
+    print_event,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -90,12 +96,5 @@ async def _checks(request: DoctorRequest) -> AsyncIterator[Check]:
 
 def confirm_upload() -> bool:
     """Return whether to try an upload: the choice of the user at a terminal, else False."""
-    import typer
-
-    if not (console.out.isatty() and console.err.isatty()):
-        return False
-    return typer.confirm(
-        "Try an upload too? It is not billed, but leaves a project of 19 bytes.",
-        default=False,
-        err=True,
-    )
+    prompt = "Try an upload too? It is not billed, but leaves a project of 19 bytes."
+    return console.out.isatty() and can_prompt() and confirm(prompt)
