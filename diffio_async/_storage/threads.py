@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import errno
 import importlib
 import threading
+import time
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Collection, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing
 from functools import cache
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
-from weakref import WeakSet
 
 import anyio
 
@@ -36,64 +37,127 @@ R = TypeVar("R")
 SHORTAGE_TIMEOUT, MIN_RETRY_DELAY, MAX_RETRY_DELAY = 10.0, 0.05, 1.0
 
 
-@cache
-def _pool() -> ThreadPoolExecutor:
-    # Not the loop's default executor: it resolves host names, which a stuck disk must not block.
-    return ThreadPoolExecutor(max_workers=16, thread_name_prefix="diffio-files")
+#: Threads of the pool.
+MAX_THREADS = 16
 
 
+class _Pool:
+    """Daemon threads that run blocking functions.
+
+    A job wakes one thread, the one that was idle last. A `ThreadPoolExecutor` wakes two for most
+    jobs, and both compete with the event loop for the interpreter.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._threads = 0
+        self._idle: list[SimpleQueue[Callable[[], None]]] = []
+        self._queued: deque[Callable[[], None]] = deque()
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Run a job, which must not raise; threads that already run do it if none can be started.
+
+        Raises:
+            ThreadShortage: No thread of the pool runs, and none can be started.
+        """
+        with self._lock:
+            if self._idle:
+                self._idle.pop().put(job)
+            elif self._threads == MAX_THREADS or not self._start(job):
+                self._queued.append(job)
+
+    def _start(self, job: Callable[[], None]) -> bool:
+        """Start a thread with its first job; return False if others have to do it."""
+        name = f"diffio-files_{self._threads}"
+        thread = threading.Thread(target=self._work, args=(job,), name=name, daemon=True)
+        try:
+            start_thread(thread)
+        except ThreadShortage:
+            if not self._threads:
+                raise
+            return False
+        self._threads += 1
+        return True
+
+    def _work(self, first: Callable[[], None]) -> None:
+        inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        inbox.put(first)
+        del first
+        while True:
+            job = inbox.get()
+            job()
+            del job  # release its data
+            with self._lock:
+                if self._queued:
+                    inbox.put(self._queued.popleft())
+                else:
+                    self._idle.append(inbox)
+
+    def wait_idle(self) -> None:
+        """Wait until each job has finished."""
+        while len(self._idle) < self._threads:
+            time.sleep(0.001)
+
+
+# Not the loop's default executor: it resolves host names, which a stuck disk must not block.
+_pool = cache(_Pool)
 _system.register_at_fork(after_in_child=_pool.cache_clear)
 
 
-def _submit(work: Callable[[], R]) -> Future[R]:
-    """Queue work for the pool; threads that already run do it if no more can be started.
-
-    Raises:
-        ThreadShortage: No thread of the pool runs, and none can be started.
-    """
-    done: Future[R] = Future()
-    pool = _pool()
-
-    def job() -> None:
-        if not done.set_running_or_notify_cancel():
-            return
-        try:
-            result = work()
-        except BaseException as raised:  # noqa: BLE001 - raised to the caller
-            done.set_exception(raised)
-        else:
-            done.set_result(result)
-
-    try:
-        pool.submit(job)
-    except RuntimeError as failure:
-        if not is_thread_shortage(failure):
-            raise
-        # The pool queued the job before it tried to start a thread.
-        if pool not in _started_pools and done.cancel():
-            raise ThreadShortage(errno.EAGAIN, str(failure)) from failure
-    else:
-        _started_pools.add(pool)
-    return done
+@atexit.register
+def _finish_jobs() -> None:
+    """Let no write be cut off when the process ends: daemon threads are."""
+    _pool().wait_idle()
 
 
-#: Pools that have at least one thread; threads of a pool never end.
-_started_pools: WeakSet[ThreadPoolExecutor] = WeakSet()
+class _Threads:
+    """Base of what runs blocking functions, and tracks those that are still running."""
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Future[Any]] = set()
+
+    def _submit(self, job: Callable[[], None]) -> None:
+        raise NotImplementedError
+
+    def start(
+        self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs
+    ) -> asyncio.Future[Callable[[], R]]:
+        """Start `work` in a thread; await the future through a shield.
+
+        Its result is a function that returns the result of `work`, or raises its exception: a
+        future does not accept StopIteration, and asyncio would log one that nobody awaits.
+
+        Raises:
+            ThreadShortage: No thread can be started.
+        """
+        loop = running_loop()
+        future: asyncio.Future[Callable[[], R]] = loop.create_future()
+
+        def job() -> None:
+            if not future.cancelled():
+                outcome = _captured(work, *args, **kwargs)
+                with contextlib.suppress(RuntimeError):  # the loop is closed
+                    loop.call_soon_threadsafe(_deliver, future, outcome)
+
+        self._submit(job)
+        self._running.add(future)
+        future.add_done_callback(self._running.discard)
+        return future
+
+    async def run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run `work` in a thread and return its result. A cancelled caller returns at once."""
+        return (await asyncio.shield(self.start(work, *args, **kwargs)))()
 
 
-class TrackedExecutor:
-    """Runs blocking functions in the thread pool and tracks those that are still running.
+class TrackedExecutor(_Threads):
+    """Runs blocking functions in the thread pool.
 
     A cancelled caller returns at once, but its thread finishes the current read or write. Call
     `drain` before closing a descriptor, so that no thread uses a reused descriptor number.
     """
 
-    def __init__(self) -> None:
-        self._running: set[asyncio.Future[Any]] = set()
-
-    async def run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run `work` in a thread and return its result."""
-        return await asyncio.shield(self.start(work, *args, **kwargs))
+    def _submit(self, job: Callable[[], None]) -> None:
+        _pool().submit(job)
 
     async def run_with_retries(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `work` in a thread; retry for a while if the process is short of a resource.
@@ -115,62 +179,29 @@ class TrackedExecutor:
                     raise
             await asyncio.sleep(delay)
 
-    def start(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R]:
-        """Start `work` in a thread and return its future; await the future through a shield.
-
-        Raises:
-            ThreadShortage: The pool has no thread, and none can be started.
-        """
-        loop = running_loop()
-        future = asyncio.wrap_future(_submit(lambda: work(*args, **kwargs)), loop=loop)
-        self._running.add(future)
-        future.add_done_callback(self._running.discard)
-        # The caller may be cancelled: retrieve the exception so that asyncio does not log it.
-        future.add_done_callback(_retrieve)
-        return future
-
     async def drain(self) -> None:
         """Wait until no function runs any more, also if the waiter is cancelled."""
         await wait_all_uncancelled(self._running)
 
 
-def _retrieve(future: asyncio.Future[Any]) -> None:
-    if not future.cancelled():
-        future.exception()
-
-
-class DedicatedThread:
+class DedicatedThread(_Threads):
     """Runs blocking user code in a separate daemon thread, one call at a time.
 
     Such a call may never return (a socket without a writer). In the pool it would occupy a worker,
-    and the interpreter waits for pool threads at exit.
+    and the interpreter waits for the pool at exit.
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._running: set[asyncio.Future[Any]] = set()
 
-    async def run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run `work` in the thread and return its result. A cancelled caller returns at once."""
-        loop = running_loop()
-        # An exception is delivered as a result: a future does not accept StopIteration, and
-        # asyncio would log an exception that is never retrieved.
-        future: asyncio.Future[Callable[[], R]] = loop.create_future()
-
-        def job() -> None:
-            outcome = _captured(work, *args, **kwargs)
-            with contextlib.suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(future.set_result, outcome)
-
+    def _submit(self, job: Callable[[], None]) -> None:
         if self._thread is None:
             thread = threading.Thread(target=self._work, name="diffio-source", daemon=True)
             start_thread(thread)
             self._thread = thread
-        self._running.add(future)
-        future.add_done_callback(self._running.discard)
         self._jobs.put(job)
-        return (await asyncio.shield(future))()
 
     async def stop(self, timeout: float) -> None:
         """Stop the thread; wait at most `timeout` seconds for the call that is running."""
@@ -181,6 +212,11 @@ class DedicatedThread:
         while (job := self._jobs.get()) is not None:
             job()
             del job  # release the data that it read
+
+
+def _deliver(future: asyncio.Future[Callable[[], R]], outcome: Callable[[], R]) -> None:
+    if not future.cancelled():
+        future.set_result(outcome)
 
 
 def start_thread(thread: threading.Thread) -> None:

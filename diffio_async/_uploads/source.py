@@ -141,10 +141,9 @@ class FileSource:
             raise _changed_error(self)
 
     async def digest(self) -> str:
-        if self._digest is None and self._content is not None:
-            self._digest = hashlib.sha256(self._content).hexdigest()
         if self._digest is None:
-            hashed, done = hashlib.sha256(), 0
+            hashed = hashlib.sha256(self._content or b"")
+            done = 0 if self._content is None else self.size
             try:
                 while done < self.size:
                     length = min(DIGEST_CHUNK, self.size - done)
@@ -163,16 +162,26 @@ class FileSource:
 
 def fingerprint_of(descriptor: int) -> FileFingerprint:
     """Return the fingerprint of an open file."""
-    status = os.fstat(descriptor)
+    return fingerprint_in(os.fstat(descriptor))
+
+
+def fingerprint_in(status: os.stat_result) -> FileFingerprint:
+    """Return the fingerprint in the status of a file."""
     return status.st_size, status.st_mtime_ns
 
 
-def is_local(descriptor: int) -> bool:
+#: The devices whose files are local.
+_local_devices: set[int] = set()
+
+
+def is_local(descriptor: int, device: int) -> bool:
     """Return whether the fingerprint of an open file is in memory, so that no thread is needed.
 
     A network file system may request it from its server; it has no reads that do not wait.
     """
-    return _system.reads_without_waiting(descriptor)
+    if device not in _local_devices and _system.reads_without_waiting(descriptor):
+        _local_devices.add(device)
+    return device in _local_devices
 
 
 def read_error(source: Source, failure: OSError | MemoryError) -> InvalidSource:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from diffio_async import InvalidSource, UploadProgress
+from diffio_async._uploads.open_source import open_source
 from tests.uploads.scenes import PART, scene, sound
 
 if TYPE_CHECKING:
@@ -92,3 +93,14 @@ async def test_a_file_that_the_user_closes_is_sent_completely(tmp_path: Path) ->
     async with scene() as on:
         project = await on.client.projects.create(file, on_progress=lambda _: file.close())
         assert on.uploaded_bytes(project) == CONTENT
+
+
+@pytest.mark.usefixtures("reading")
+async def test_a_file_that_changed_since_it_was_opened_has_no_digest(tmp_path: Path) -> None:
+    """Its content may have been read while it was written."""
+    path = tmp_path / "talk.wav"
+    path.write_bytes(CONTENT)
+    async with open_source(path, max_bytes=len(CONTENT)) as found:
+        touch(path)
+        with pytest.raises(InvalidSource, match="changed"):
+            await found.digest()

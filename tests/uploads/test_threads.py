@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 import time
 
@@ -10,7 +12,9 @@ import anyio
 import pytest
 
 from diffio_async._storage.threads import (
+    MAX_THREADS,
     TrackedExecutor,
+    _pool,
     run_workers,
     wait_all_uncancelled,
     wait_uncancelled,
@@ -51,6 +55,51 @@ async def test_a_cancelled_caller_returns_at_once_and_drain_waits() -> None:
     assert not work.ended.is_set()
     await threads.drain()
     assert work.ended.is_set()
+
+
+async def test_the_thread_that_was_idle_last_does_the_next_job() -> None:
+    """One job wakes one thread, however many there are."""
+    threads = TrackedExecutor()
+    await asyncio.gather(*(threads.run(Work(0.01)) for _ in range(4)))
+    used = set()
+    for _ in range(8):
+        _pool().wait_idle()
+        used.add(await threads.run(threading.get_ident))
+    assert len(used) == 1
+
+
+async def test_more_jobs_than_threads_are_all_done() -> None:
+    threads = TrackedExecutor()
+    assert await asyncio.gather(*(threads.run(str, n) for n in range(200))) == [
+        str(n) for n in range(200)
+    ]
+
+
+async def test_a_job_that_was_cancelled_before_it_started_does_not_run() -> None:
+    threads, first, second = TrackedExecutor(), threading.Event(), Work()
+    blocking = [threads.start(first.wait) for _ in range(MAX_THREADS)]
+    threads.start(second).cancel()
+    first.set()
+    await wait_all_uncancelled(blocking)
+    await threads.run(len, "")
+    assert not second.ended.is_set()
+
+
+@pytest.mark.slow
+def test_work_is_finished_before_the_process_ends() -> None:
+    """Even if the event loop has ended already."""
+    program = (
+        "import asyncio, os, time\n"
+        "from diffio_async._storage.threads import TrackedExecutor\n"
+        "def work(): time.sleep(0.3); os.write(1, b'.')\n"
+        "async def main():\n"
+        "    for _ in range(20): TrackedExecutor().start(work)\n"
+        "asyncio.run(main())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.stdout, done.stderr) == ("." * 20, "")
 
 
 async def test_drain_waits_despite_repeated_cancellation() -> None:

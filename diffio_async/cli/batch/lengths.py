@@ -12,9 +12,12 @@ from diffio_async._storage.threads import TrackedExecutor
 from diffio_async.batch.dry_run import PlannedFile
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
     from diffio_async.models.batches import LeftOut
+
+    #: A length that a thread reads; the result returns it.
+    _Measuring = asyncio.Future[Callable[[], float | None]]
 
 #: Files whose headers are read concurrently.
 _MAX_PENDING = 4
@@ -46,7 +49,7 @@ class LengthReader:
     ) -> AsyncGenerator[tuple[PlannedFile | LeftOut, float | None]]:
         """Yield each item, and the length of a file that is billed, in seconds; None if unknown."""
         threads = TrackedExecutor()
-        pending: deque[tuple[PlannedFile | LeftOut, asyncio.Future[float | None] | None]] = deque()
+        pending: deque[tuple[PlannedFile | LeftOut, _Measuring | None]] = deque()
         try:
             async for item in plans:
                 future = None
@@ -66,14 +69,14 @@ class LengthReader:
                 if future is not None:
                     future.cancel()
 
-    async def _result(self, future: asyncio.Future[float | None] | None) -> float | None:
+    async def _result(self, future: _Measuring | None) -> float | None:
         if future is None:
             return None
         loop = asyncio.get_running_loop()
         started_at = loop.time()
         await asyncio.wait([future], timeout=max(0.0, self.budget - self._waited))
         self._waited += loop.time() - started_at
-        return future.result() if future.done() else None
+        return future.result()() if future.done() else None
 
 
 def _length(path: Path) -> float | None:
