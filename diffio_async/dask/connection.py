@@ -29,10 +29,10 @@ _START = (
     "Start it with `dask scheduler`, or correct the address; one that has certificates is reached "
     "by tls://"
 )
-_CHECK_TLS = (
-    "Check that it runs, and that the certificates are of one authority: DaskExecutor(…, "
-    "security=Security(…)), or distributed.comm.tls in Dask's configuration"
+_TLS_SETTINGS = (
+    "DaskExecutor(…, security=Security(…)), or distributed.comm.tls in Dask's configuration"
 )
+_CHECK_TLS = f"Check that it runs, and that the certificates are of one authority: {_TLS_SETTINGS}"
 
 
 @contextlib.asynccontextmanager
@@ -98,14 +98,20 @@ async def connect(cluster: object, security: Security | None, *, allow_insecure:
             f"{cluster!r}"
         )
     check_address(address, allow_insecure=allow_insecure)
-    client = Client(
-        address,
-        security=security,
-        asynchronous=True,
-        set_as_default=False,
-        timeout=_CONNECT_SECONDS,
-        name="diffio_async",
-    )
+    try:
+        client = Client(
+            address,
+            security=security,
+            asynchronous=True,
+            set_as_default=False,
+            timeout=_CONNECT_SECONDS,
+            name="diffio_async",
+        )
+    except OSError as failure:
+        raise ConfigurationError(
+            f"the certificates for the scheduler {address} cannot be read: {first_line(failure)}. "
+            f"Check the paths of the files: {_TLS_SETTINGS}"
+        ) from failure
     try:
         # The client's own limit does not cover all of its requests.
         async with asyncio.timeout(2 * _CONNECT_SECONDS):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from attrs import evolve
+from distributed import Security
 
 from diffio_async import _version
 from diffio_async._store_url import StoreUrl
@@ -43,6 +44,15 @@ async def test_an_address_that_cannot_be_used_is_refused(
     monkeypatch.setattr("diffio_async.dask.connection._CONNECT_SECONDS", 0.2)
     with pytest.raises(ConfigurationError, match=problem):
         await connect(address, None, allow_insecure=False)
+
+
+async def test_certificates_that_cannot_be_read_are_reported(tmp_path: Path) -> None:
+    (tmp_path / "empty.pem").touch()
+    for name in ("absent.pem", "empty.pem"):
+        file = str(tmp_path / name)
+        security = Security(tls_ca_file=file, tls_client_cert=file, tls_client_key=file)
+        with pytest.raises(ConfigurationError, match=r"cannot be read: .* Check the paths"):
+            await connect("tls://127.0.0.1:9", security, allow_insecure=False)
 
 
 @pytest.mark.parametrize(
