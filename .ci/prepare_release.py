@@ -137,7 +137,7 @@ def main(dist: Path, python: str, *, draft: bool = False) -> None:
     sys.stdout.write(
         f"{tag_message(version, section)}\n"
         f"{wheel.name} and {len(sizes) - 1} dependencies take {sum(sizes.values()) / 2**20:.1f} MiB"
-        f" installed; the SBOM has {components} components.\n"
+        f" installed, without byte code; the SBOM has {components} components.\n"
         "Nothing was uploaded. To publish:\n"
         f"  git tag --annotate v{version} --cleanup=verbatim --file {message}\n"
         f"  twine upload {dist}/*.whl {dist}/*.tar.gz\n"
