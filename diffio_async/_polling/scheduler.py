@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from diffio_async.models.generations import GenerationProgress
     from diffio_async.options import RequestOptions
 
+    _ProjectKey = tuple[RequestOptions | None, str]
+
 
 class Scheduler:
     """Registry of the waits on one event loop; idle without waits.
@@ -36,7 +38,9 @@ class Scheduler:
         self.poller = poller
         self.loop = running_loop()
         self.jobs: dict[tuple[RequestOptions | None, str], Job] = {}
-        self.listings: dict[tuple[RequestOptions | None, str], ProjectListing] = {}
+        self.listings: dict[_ProjectKey, ProjectListing] = {}
+        #: Jobs of projects that have one: most of a batch, and a listing takes memory.
+        self._lone_jobs: dict[_ProjectKey, Job] = {}
         self._numbers = itertools.count()
         #: Jobs that are polled by a listing of their project, not counting the first of each.
         self.listed = 0
@@ -108,8 +112,7 @@ class Scheduler:
         # The traceback of the failure refers to the client.
         job.failure = None
         self._cancel(job, subscription)
-        if job.listing is not None:
-            job.listing.remove(job, subscription)
+        self._leave_listing(job, subscription)
         if not self.jobs:
             self.queue.clear()
             self.poller.remove_scheduler(self)
@@ -118,18 +121,32 @@ class Scheduler:
                 listener.stop(subscription)
 
     def assign_listing(self, job: Job) -> None:
-        """Poll a job by its project's listing, if the project is known and its waiters allow it."""
+        """Poll a job by its project's listing, if its waiters allow it.
+
+        There is a listing if the project is known and has several jobs.
+        """
         if all(_needs_single_polls(waiter) for waiter in job.waiters):
-            if job.listing is not None:
-                job.listing.remove(job, job.waiters[0].subscription)
+            self._leave_listing(job, job.waiters[0].subscription)
         elif job.listing is None and job.api_project_id:
             key = (job.options, job.api_project_id)
             listing = self.listings.get(key)
             if listing is None:
+                first = self._lone_jobs.setdefault(key, job)
+                if first is job:
+                    return
                 listing = self.listings[key] = ProjectListing(
                     scheduler=self, api_project_id=job.api_project_id, options=job.options
                 )
+                listing.add(self._lone_jobs.pop(key))
             listing.add(job)
+
+    def _leave_listing(self, job: Job, subscription: Subscription) -> None:
+        if job.listing is not None:
+            job.listing.remove(job, subscription)
+        elif job.api_project_id:
+            key = (job.options, job.api_project_id)
+            if self._lone_jobs.get(key) is job:
+                del self._lone_jobs[key]
 
     def remove_listing(self, listing: ProjectListing, subscription: Subscription) -> None:
         """Remove a listing without members; `subscription` waits for the end of its task."""

@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
+import dask.config as dask_config
 from distributed import Client
 
 from diffio_async._reporting import log
@@ -24,6 +25,8 @@ _CONNECT_SECONDS = 15
 #: Seconds between requests that show that the scheduler responds, and seconds without a response
 #: after which it is given up.
 _WATCH_SECONDS, _SILENT_SECONDS = 10, 60
+#: Messages that the client keeps: some megabytes by default, with 1,000.
+_CLIENT_CONFIG = {"distributed.admin.low-level-log-length": 20}
 _ADDRESS = re.compile(r"(inproc://.+|(tcp|tls|wss?|ucx)://(\[[0-9a-fA-F:.%]+\]|[\w.-]+)(:\d+)?)")
 _START = (
     "Start it with `dask scheduler`, or correct the address; one that has certificates is reached "
@@ -114,8 +117,9 @@ async def connect(cluster: object, security: Security | None, *, allow_insecure:
         ) from failure
     try:
         # The client's own limit does not cover all of its requests.
-        async with asyncio.timeout(2 * _CONNECT_SECONDS):
-            await client
+        with dask_config.set(_CLIENT_CONFIG):
+            async with asyncio.timeout(2 * _CONNECT_SECONDS):
+                await client
     except BaseException as failure:
         await _close(client)
         if not isinstance(failure, (OSError, ValueError, TypeError)):

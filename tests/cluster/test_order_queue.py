@@ -127,6 +127,19 @@ async def test_no_check_outlives_its_run(
     assert required.run not in plugins
 
 
+async def test_few_of_the_sent_orders_are_kept_in_memory(
+    dask: Client, required: Requirements, tmp_path: Path
+) -> None:
+    """Dask keeps the last 1,000 messages of a connection, unless it is limited."""
+    await check_workers(dask, required, await dask.nthreads())
+    queue = OrderQueue(dask, required)
+    for _ in range(30):
+        await queue.carry_out(worker.read_recording, order(tmp_path))
+    kept: Any = dask.scheduler_comm
+    assert kept.message_count > 30
+    assert len(kept.recent_message_log) <= 20
+
+
 async def test_all_checks_end_before_the_first_failure_is_raised(
     cluster: ClusterProcesses,
     dask: Client,

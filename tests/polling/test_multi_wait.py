@@ -77,6 +77,30 @@ async def test_one_listing_polls_all_generations_of_a_project() -> None:
 
 
 @pytest.mark.slow
+async def test_a_project_with_one_generation_has_no_listing() -> None:
+    """A batch has thousands of them in flight; a second generation starts one."""
+    async with sandbox_client(duration=600) as (client, _):
+        (first,), (second, third) = await generate(client, 1, 1), await generate(client, 1, 2)
+        scheduler = client._pacer.scheduler()
+        waits = [
+            asyncio.ensure_future(client.generations.wait_many([each])) for each in (first, second)
+        ]
+        while len(scheduler.jobs) < 2:
+            await asyncio.sleep(0.01)
+        assert not scheduler.listings
+        waits.append(asyncio.ensure_future(client.generations.wait_many([third])))
+        while len(scheduler.jobs) < 3:
+            await asyncio.sleep(0.01)
+        (listing,) = scheduler.listings.values()
+        assert set(listing.members) == {second.generation_id, third.generation_id}
+        for wait in waits:
+            wait.cancel()
+        await asyncio.wait(waits)
+        assert not scheduler.listings
+        assert not scheduler._lone_jobs
+
+
+@pytest.mark.slow
 async def test_one_alone_and_a_few_of_another_project() -> None:
     """A job alone in its project is polled by itself; responses contain unknown projects."""
     async with sandbox_client(duration=2) as (client, sandbox):
