@@ -109,7 +109,7 @@ class ShutdownCoordinator:
             raise ClientClosed(CLOSED)
 
     async def finish(
-        self, cleaning: Coroutine[None, None, None], *, project: str | None = None
+        self, cleaning: Callable[[], Coroutine[None, None, None]], *, project: str | None = None
     ) -> None:
         """Run a clean-up in a separate task, which is not cancelled.
 
@@ -117,7 +117,7 @@ class ShutdownCoordinator:
         it. A clean-up must limit its own time.
 
         Args:
-            cleaning: The clean-up.
+            cleaning: Starts the clean-up.
             project: The project whose upload it aborts.
 
         Raises:
@@ -130,7 +130,7 @@ class ShutdownCoordinator:
         async def clean() -> None:
             _current_work.set(work)
             try:
-                await cleaning
+                await cleaning()
             finally:
                 self._discard(work)
 

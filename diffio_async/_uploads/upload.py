@@ -365,4 +365,4 @@ async def run_shielded(
         with anyio.move_on_after(ABORT_SECONDS), contextlib.suppress(DiffioError):
             await work()
 
-    await closing.finish(bounded(), project=project)
+    await closing.finish(bounded, project=project)
