@@ -1,11 +1,6 @@
 """Fixtures of the tests of models."""
 
 import pytest
-from hypothesis import settings
-
-# No deadline: machines may be slow.
-settings.register_profile("patient", deadline=None)
-settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)
