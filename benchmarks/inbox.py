@@ -208,7 +208,7 @@ async def run_load(folder: Path, created: list[Delivery], rate: float, kills: in
                     receiver.wait()
                     receiver = start("--receive", str(folder), str(port))
             await asyncio.gather(*sending)
-            await all_handled(folder, 20 * LEASE)
+            await all_handled(folder, 60 * LEASE)
     finally:
         for process in (receiver, helper):
             process.terminate()
@@ -218,7 +218,7 @@ async def run_load(folder: Path, created: list[Delivery], rate: float, kills: in
 
 async def wait_until_listening(port: int) -> None:
     """Wait until the receiver accepts connections."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while True:
             with contextlib.suppress(OSError):
                 _, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -135,7 +135,7 @@ async def test_a_key_that_is_rejected_after_the_batch_has_stopped_ends_it(
     source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(3)))
     reject = RespondWith(status=401, json={"error": "no"})
     sandbox.faults.add(Fault(path="*get_generation_download", times=None, action=reject))
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         error = await stopped(client, source, tmp_path / "out", max_spend_seconds=100)
     assert error.remaining_files == 3
     requests = [each for each in sandbox.requests if each.path.endswith("get_generation_download")]
@@ -299,7 +299,7 @@ async def test_a_timed_out_wait_is_resumed_by_the_next_run(tmp_path: Path) -> No
     """A generation that takes longer fails its file but continues; the next run waits again."""
     source = recordings(tmp_path / "in", "a.wav")
     async with (
-        Sandbox(engine="echo", duration=0.5) as sandbox,
+        Sandbox(engine="echo", duration=2.0) as sandbox,
         AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=QUICK) as client,
     ):
         first = await restored(client, source, tmp_path / "out", timeout=0.1)

@@ -62,7 +62,7 @@ def test_a_glob_visits_each_folder_once(tmp_path: Path) -> None:
     for pattern in ("**/*.wav", "**/**/*.wav", "**/one/**/*.wav"):
         names = found(tmp_path / pattern, tmp_path)
         assert len(names) == len({name.rpartition("/")[2] for name in names}), pattern
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 20
     assert sorted(found(tmp_path / "**/*.wav", tmp_path)) == ["a.wav", "one/b.wav", "one/two/c.wav"]
 
 
@@ -84,7 +84,7 @@ async def test_an_iterable_that_blocks_does_not_stop_the_loop(
 
     def slowly() -> Iterator[Path]:
         is_blocking.set()
-        assert may_continue.wait(10)
+        assert may_continue.wait(60)
         yield source / "a.wav"
 
     async def release() -> None:

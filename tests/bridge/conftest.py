@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 #: Time limit of a program; one that hangs fails with the stacks of its threads.
-SECONDS = 20
+SECONDS = 50
 
 
 class Result(NamedTuple):

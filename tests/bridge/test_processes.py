@@ -102,9 +102,11 @@ def test_spawn(start: Start) -> None:
 
 def test_exit_while_idle(start: Start) -> None:
     """A process that made a call and closed nothing ends at once."""
+    program = start("processes", "idle")
+    assert program.next_line() == "42"
     started = time.monotonic()
-    assert output_of(start, "idle") == ["42"]
-    assert time.monotonic() - started < 3
+    assert program.wait() == (0, [], "")
+    assert time.monotonic() - started < 4
 
 
 def test_exit_while_busy(start: Start) -> None:
@@ -143,4 +145,4 @@ def test_exit_while_the_loop_is_blocked(start: Start) -> None:
     """A coroutine that blocks the loop forever delays the exit for a limited time."""
     started = time.monotonic()
     assert output_of(start, "stuck") == []
-    assert time.monotonic() - started < 9
+    assert time.monotonic() - started < 30

@@ -46,7 +46,7 @@ async def players(page: Page) -> dict[str, Any]:
 
 async def until(page: Page, expression: str) -> None:
     """Wait until an expression is true; the page's policy forbids the driver's own way."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         while not await page.evaluate(expression):
             await page.wait_for_timeout(30)
 

@@ -95,7 +95,7 @@ async def in_process(
     A signal cannot be sent to it. An exception that it does not handle is raised here.
     """
     words = [*map(str, arguments)]
-    with anyio.fail_after(60):
+    with anyio.fail_after(120):
         return await anyio.to_thread.run_sync(
             partial(_run_main, folder, words, environment(env), content), abandon_on_cancel=True
         )

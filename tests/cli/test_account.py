@@ -307,7 +307,7 @@ async def test_an_interrupted_creation_states_that_the_key_may_exist(
     echo.faults.add(Fault(path="*/api_keys/create", action=Stall()))
     arguments = ("keys", "create", "w", "--scope", "keys:read")
     process = await start(*arguments, env=echo.environment)
-    with anyio.fail_after(60):
+    with anyio.fail_after(120):
         while not any(seen.path.endswith("api_keys/create") for seen in echo.requests):
             await anyio.sleep(0.05)
         process.send_signal(signal.SIGINT)
@@ -361,7 +361,7 @@ async def on_terminal(
         start_new_session=True,
     )
     os.close(theirs)
-    with anyio.fail_after(60):
+    with anyio.fail_after(120):
         while True:
             try:
                 part = await anyio.to_thread.run_sync(os.read, ours, 10_000)

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import ClientSession, web
 
 from diffio_async.cli.webhooks.listen import Connections, Limits, listen
-from tests.cli.test_webhooks_listen import free_port
+from tests.ports import free_port
 from tests.webhooks.scenes import SECRET, body_of, headers_of
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ async def served(limits: Limits, seconds: float = 0.0) -> AsyncIterator[int]:
 async def rest(reader: asyncio.StreamReader) -> bytes:
     """Read until the connection ends."""
     try:
-        return await asyncio.wait_for(reader.read(), 3)
+        return await asyncio.wait_for(reader.read(), 20)
     except ConnectionResetError:
         return b""
 
@@ -92,9 +92,9 @@ async def _trickle(writer: asyncio.StreamWriter) -> None:
 @pytest.mark.usefixtures("_no_task_left")
 async def test_a_handler_may_take_longer_than_its_client() -> None:
     """The limits apply only to what the client has to send."""
-    limits = Limits(headers=5.0, body=0.1)
+    limits = Limits(headers=5.0, body=0.5)
     async with (
-        served(limits, 0.3) as port,
+        served(limits, 1.0) as port,
         ClientSession() as session,
         session.post(f"http://127.0.0.1:{port}/", data=b"x") as response,
     ):
@@ -122,7 +122,7 @@ async def test_the_listener_closes_connections_that_send_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Of 300 connections 50 stay open, for the limit; deliveries are accepted meanwhile."""
-    limits = Limits(headers=1.5, connections=50)
+    limits = Limits(headers=5, connections=50)
     monkeypatch.setattr(
         "diffio_async.cli.webhooks.listen.Connections", partial(Connections, limits)
     )

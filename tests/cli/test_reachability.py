@@ -55,11 +55,11 @@ async def silent() -> AsyncIterator[str]:
         group.cancel_scope.cancel()
 
 
-async def line_of(process: Process, words: str, within: float = 20) -> str:
+async def line_of(process: Process, words: str) -> str:
     """Read stderr until a line with these words."""
     assert process.stderr is not None
     text = ""
-    with anyio.fail_after(within):
+    with anyio.fail_after(120):
         while True:
             text += (await process.stderr.receive()).decode()
             for line in text.splitlines():
@@ -72,7 +72,7 @@ async def rest_of(process: Process) -> tuple[int, str, str]:
     process.send_signal(signal.SIGINT)
     assert process.stdout is not None
     assert process.stderr is not None
-    with anyio.fail_after(10):
+    with anyio.fail_after(120):
         code = await process.wait()
     out = b"".join([piece async for piece in process.stdout]).decode()
     return code, out, b"".join([piece async for piece in process.stderr]).decode()
@@ -123,7 +123,7 @@ async def test_a_name_that_does_not_exist_is_reported(start: Start) -> None:
     """The reason is part of the line."""
     env = {**KEY, "DIFFIO_API_BASE_URL": "https://diffio.invalid/v1"}
     process = await start("wait", "gen_1", "--project", "proj_1", env=env, before=QUICK)
-    assert "diffio.invalid for " in await line_of(process, "(name not found)", within=30)
+    assert "diffio.invalid for " in await line_of(process, "(name not found)")
     await rest_of(process)
 
 
@@ -131,7 +131,7 @@ async def test_an_outage_of_the_service_and_its_end_are_reported(start: Start, t
     """Responses of 503 count as an outage; its end is reported, and the work continues."""
     async with Sandbox(engine="echo", duration=1.0) as sandbox:
         process = await start("restore", talk, env=sandbox.environment, before=QUICK)
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             while not sandbox.state.generations:
                 await anyio.sleep(0.02)
         fault = Fault(path="*/get_generation_progress", times=None, action=RespondWith(status=503))
@@ -140,7 +140,7 @@ async def test_an_outage_of_the_service_and_its_end_are_reported(start: Start, t
         assert "(responded 503), retrying" in line
         sandbox.faults.clear()
         assert " responds again, after " in await line_of(process, "responds again")
-        with anyio.fail_after(30):
+        with anyio.fail_after(120):
             assert await process.wait() == 0
 
 

@@ -276,11 +276,11 @@ async def test_an_interrupted_report_leaves_nothing(
         shutil.copy(tmp_path / long_talk, tmp_path / f"{number}.restored.mp3")
     before = sorted(tmp_path.iterdir())
     process = await start("report", ".", "-o", "page.html", "--link", "--jobs", 1)
-    with anyio.fail_after(30):
+    with anyio.fail_after(120):
         while not list(tmp_path.glob(".diffio-report-*/files/*.png")):
             await anyio.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    with anyio.fail_after(30):
+    with anyio.fail_after(120):
         assert await process.wait() == 130
     assert sorted(tmp_path.iterdir()) == before
 
@@ -310,7 +310,7 @@ async def test_the_folder_of_a_killed_report_is_removed_by_the_next(
 
 async def working_folder(folder: Path, *, besides: Path | None = None) -> Path:
     """Wait until a report is being made in a folder, and return where."""
-    with anyio.fail_after(30):
+    with anyio.fail_after(120):
         while True:
             for picture in folder.glob(".diffio-report-*/files/*.png"):
                 if picture.parents[1] != besides:
@@ -336,7 +336,7 @@ async def test_restore_shows_the_same_numbers_on_a_terminal(
     environment = {**echo.environment, "TERM": "xterm", "PYTHONIOENCODING": "utf-8"}
     process = await start("restore", talk, env=environment, stdout=slave)
     os.close(slave)
-    with anyio.fail_after(60):
+    with anyio.fail_after(120):
         assert await process.wait() == 0
     shown = os.read(master, 65_536).decode().replace("\r\n", "\n")
     os.close(master)

@@ -35,7 +35,7 @@ async def run(
     prefix: Sequence[str] = (),
 ) -> subprocess.CompletedProcess[str]:
     """Run the command in a process with the limits that `before` sets."""
-    with anyio.fail_after(60):
+    with anyio.fail_after(120):
         done = await anyio.run_process(
             [*prefix, sys.executable, "-c", before + COMMAND, *map(str, arguments)],
             cwd=folder,

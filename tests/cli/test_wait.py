@@ -65,7 +65,7 @@ async def test_handles_are_waited_for(run: Run) -> None:
 @pytest.mark.slow
 async def test_running_generations_of_projects_are_waited_for(run: Run) -> None:
     """Without ids, `--project` selects its running generations; JSON has an object for each."""
-    async with Sandbox(engine="echo", duration=5.0) as sandbox:
+    async with Sandbox(engine="echo", duration=12.0) as sandbox:
         made = await start_generations(sandbox, 2, 1)
         projects = list({generation.api_project_id: None for generation in made})
         named = [word for project in projects for word in ("--project", project)]

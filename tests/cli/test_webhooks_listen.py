@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import signal
-import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from diffio_async import AsyncDiffio, WebhookEvent, WebhookInbox, WebhookVerifie
 from diffio_async.cli.webhooks.forward import Forwarder, NotForwarded
 from diffio_async.sandbox import Drop, Duplicate, Fault, LoseResponse, Sandbox
 from tests.cli.conftest import PATIENCE
+from tests.ports import free_port
 from tests.webhooks.scenes import SECRET, body_of, headers_of
 
 if TYPE_CHECKING:
@@ -93,13 +93,6 @@ class Target:
         """Take one delivery."""
         self.deliveries.append((dict(request.headers), await request.read()))
         return web.Response(status=self.statuses.pop(0) if self.statuses else 204)
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 @asynccontextmanager

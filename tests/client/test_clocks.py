@@ -89,7 +89,7 @@ async def test_an_upload_is_resumed_although_the_clocks_differ(
     async with scene(faults=[stuck], observers=(events.append,)) as on:
         server_ahead(on.sandbox, ahead)
         uploading = asyncio.create_task(on.client.projects.create(content, resume=state))
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             while len([seen for seen in on.parts() if seen.status == 200]) < 2:
                 await anyio.sleep(0.005)
         uploading.cancel()

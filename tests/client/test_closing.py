@@ -37,7 +37,7 @@ def client_with_long_pauses(sandbox: Sandbox) -> AsyncDiffio:
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait until the condition is true."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while not condition():
             await anyio.sleep(0.01)
 
@@ -81,7 +81,7 @@ async def test_closing_ends_a_pause(sandbox: Sandbox, call: Any, path: str) -> N
     await client.aclose()
     with pytest.raises(ClientClosed, match="the client is closed"):
         await task
-    assert time.monotonic() - started_at < 1
+    assert time.monotonic() - started_at < 20
 
 
 def run_in_thread(
@@ -109,7 +109,7 @@ async def test_closing_ends_pauses_in_other_threads(sandbox: Sandbox) -> None:
     await client.aclose()
     for thread in threads:
         await asyncio.to_thread(thread.join)
-    assert time.monotonic() - started_at < 1
+    assert time.monotonic() - started_at < 20
     assert [type(outcome) for outcome in outcomes] == [ClientClosed] * 3
 
 
@@ -124,7 +124,7 @@ async def test_uploads_in_other_threads_are_aborted_before_connections_are_close
         outcomes = list[BaseException]()
         threads = [run_in_thread(on.client.projects.create(CONTENT), outcomes) for _ in range(3)]
         await until(lambda: len(on.parts()) >= 3 and len(on.seen("/start", status=200)) == 3)
-        with anyio.fail_after(4):
+        with anyio.fail_after(60):
             await on.client.aclose()
         assert len(on.seen(ABORT)) == 3
         assert aborted(on)
@@ -173,7 +173,7 @@ async def test_an_upload_waiting_to_retry_a_part_is_aborted_at_once() -> None:
         upload = asyncio.create_task(on.client.projects.create(CONTENT))
         await until(on.parts)
         await anyio.sleep(0.05)
-        with anyio.fail_after(2):
+        with anyio.fail_after(20):
             await on.client.aclose()
         with pytest.raises(ClientClosed):
             await upload
@@ -189,14 +189,14 @@ async def test_a_stopped_loop_does_not_delay_closing() -> None:
 
         def start_upload() -> asyncio.Task[object]:
             upload: asyncio.Task[object] = loop.create_task(on.client.projects.create(CONTENT))
-            loop.run_until_complete(asyncio.sleep(0.3))
+            loop.run_until_complete(until(on.parts))
             return upload
 
         upload = await asyncio.to_thread(start_upload)
         assert on.parts()
         started_at = time.monotonic()
         await on.client.aclose()
-        assert time.monotonic() - started_at < 2
+        assert time.monotonic() - started_at < 4  # less than for an abort
 
         def finish() -> None:
             with pytest.raises(ClientClosed):
@@ -223,7 +223,7 @@ async def test_closing_ends_the_wait_for_a_transcript_at_once(sandbox: Sandbox) 
     await client.aclose()
     with pytest.raises(ClientClosed):
         await restoring
-    assert time.monotonic() - started_at < 5
+    assert time.monotonic() - started_at < 20
 
 
 @pytest.mark.slow
@@ -233,14 +233,20 @@ async def test_a_timeout_around_the_client_is_not_delayed_by_a_hanging_abort(
     """After a cancellation, an abort gets a grace period, and a log line if it fails."""
     sandbox.faults.add(NEVER)
     sandbox.faults.add(Fault(path=f"*{ABORT}", times=None, action=Delay(60)))
-    started_at = time.monotonic()
+    limit, started_at = asyncio.timeout(None), 0.0
+
+    async def expire() -> None:
+        nonlocal started_at
+        await until(lambda: any(seen.method == "PUT" for seen in sandbox.requests))
+        started_at = time.monotonic()
+        limit.reschedule(0)
+
+    expiring = asyncio.create_task(expire())
     with pytest.raises(TimeoutError):
-        async with (
-            asyncio.timeout(0.2),
-            AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url) as client,
-        ):
+        async with limit, AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url) as client:
             await client.projects.create(CONTENT)
-    assert time.monotonic() - started_at < 3
+    await expiring
+    assert time.monotonic() - started_at < 4  # less than for an abort
     (project,) = sandbox.state.projects
     lines = [row.getMessage() for row in caplog.records if row.levelname == "WARNING"]
     assert lines == [f"the abort of the upload of {project} was not confirmed"]

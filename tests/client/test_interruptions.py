@@ -85,7 +85,7 @@ class Caller:
         process, before = self.process, len(requests_to(self.sandbox, path))
         assert process.stdin is not None
         assert process.stdout is not None
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             process.stdin.write(f"{call} {' '.join(ids)}\n".encode())
             while len(requests_to(self.sandbox, path)) == before and process.returncode is None:
                 await asyncio.sleep(0.01)
@@ -115,7 +115,7 @@ async def calling(sandbox: Sandbox, folder: Path) -> AsyncIterator[Caller]:
     )
     try:
         yield Caller(sandbox, process)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             _, errors = await process.communicate(b"")
         assert (process.returncode, errors) == (0, b"")
     finally:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from attrs import define, field
 
+from tests.ports import free_port
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 #: Seconds until a member of the cluster has started on a busy machine.
-_START_SECONDS = 60.0
+_START_SECONDS = 120.0
 #: Variables that a worker does not get, and settings that slow down its imports.
 _REMOVED = ("DIFFIO_API_KEY", "PYTHONDONTWRITEBYTECODE", "PYTEST_CURRENT_TEST")
 
@@ -53,7 +55,7 @@ class ClusterProcesses:
 
     async def start_scheduler(self) -> None:
         """Start a scheduler, at the address of the one before it."""
-        port = self.address.rpartition(":")[2] or "0"
+        port = self.address.rpartition(":")[2] or str(free_port())
         self.scheduler, self.address = await self._start(
             "Scheduler at: ", "scheduler", "--port", port, "--no-show"
         )

@@ -147,7 +147,7 @@ async def test_all_checks_end_before_the_first_failure_is_raised(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """That of a worker which does not respond does not run on while the batch ends."""
-    monkeypatch.setattr(checks, "_CHECK_SECONDS", 4)
+    monkeypatch.setattr(checks, "_CHECK_SECONDS", 10)
     cluster.members[0].send_signal(signal.SIGSTOP)
     other = evolve(required, versions=("0.0.1", "3.9"))
     with pytest.raises(ConfigurationError, match="use the same on all machines"):

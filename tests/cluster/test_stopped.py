@@ -49,7 +49,7 @@ async def test_a_result_that_a_stopped_worker_receives_is_stored_by_another(
     names = [f"{number}.wav" for number in range(4)]
     for name in names:
         (source / name).write_bytes(content(name, SIZE))
-    sandbox.faults.add(Fault(action=Stall(SIZE // 2, 5.0), origin="media", times=4))
+    sandbox.faults.add(Fault(action=Stall(SIZE // 2, 10.0), origin="media", times=4))
     executor = DaskExecutor(cluster.address)
     running = asyncio.create_task(restored(client, source, to, salt="s", executor=executor))
     while len(list(to.glob(".*.part"))) < 4:
@@ -134,7 +134,7 @@ async def test_a_worker_that_does_not_respond_is_not_waited_for(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The others start; its orders are given to them when it is known to be dead."""
-    monkeypatch.setattr(checks, "_CHECK_SECONDS", 4)
+    monkeypatch.setattr(checks, "_CHECK_SECONDS", 10)
     cluster.members[0].send_signal(signal.SIGSTOP)
     running = start(client, cluster, tmp_path)
     await sent(sandbox, "edge", running)

@@ -83,12 +83,13 @@ def test_a_wait_that_fails_keeps_the_last_progress(client: DiffioClient, sandbox
     assert error.progress.error == "no speech"
 
 
+@pytest.mark.slow
 def test_a_wait_that_is_too_long_is_a_runtime_error_and_a_timeout(
     client: DiffioClient, sandbox: Sandbox
 ) -> None:
     sandbox.faults.add(forever(progress_body("processing")))
     wait = client.generations.wait_for_complete
-    error = raised(lambda: wait(generationId="gen_1", timeout=0.2, pollInterval=0.1))
+    error = raised(lambda: wait(generationId="gen_1", timeout=1.0, pollInterval=0.1))
     assert isinstance(error, errors.DiffioWaitTimeout)
     assert isinstance(error, RuntimeError)
     assert isinstance(error, TimeoutError)

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -188,12 +189,20 @@ async def test_a_small_download_cancelled_in_its_last_step_is_complete(
 ) -> None:
     """The complete file exists, and no part file beside it."""
     job, target = await finished(client, CONTENT[:100_000]), tmp_path / "voice.mp3"
-    slowly(monkeypatch)
+    has_begun, may_end, real = threading.Event(), threading.Event(), os.fsync
+
+    def fsync(descriptor: int) -> None:
+        has_begun.set()
+        assert may_end.wait(60)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
     task = asyncio.create_task(job.download(target, resume=True))
-    while not list(tmp_path.glob(".*.part")):
+    while not has_begun.is_set():
         await asyncio.sleep(0.005)
-    await asyncio.sleep(0.05)
     task.cancel()
+    await asyncio.sleep(0.05)
+    may_end.set()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert entries(tmp_path) == ["voice.mp3"]

@@ -101,12 +101,21 @@ async def test_a_cancelled_download_is_resumed(
     """A task is cancelled, or a scope, which repeats the cancellation."""
     job, target = await finished(client, CONTENT), tmp_path / "voice.mp3"
     sandbox.faults.add(Fault(path=RESULT, times=2, action=Stall(after=300_000, seconds=30)))
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.2):
-            await job.download(target, resume=True)
-    with anyio.move_on_after(0.2) as scope:
-        await job.download(target, resume=True)
-    assert scope.cancelled_caught
+    reports: list[DownloadProgress] = []
+    scope = anyio.CancelScope()
+
+    async def download() -> None:
+        with scope:
+            await job.download(target, resume=True, on_progress=reports.append)
+
+    for number, is_scope in enumerate((False, True), 1):
+        reports.clear()
+        downloading = asyncio.create_task(download())
+        while len(media(sandbox)) < number or not reports or not reports[-1].received:
+            await asyncio.sleep(0.005)
+        (scope if is_scope else downloading).cancel()
+        await asyncio.wait([downloading])
+        assert (downloading.cancelled(), scope.cancelled_caught) == (not is_scope, is_scope)
     await job.download(target, resume=True)
     assert target.read_bytes() == CONTENT
     ranges = [seen.headers.get("range") for seen in media(sandbox)]
@@ -122,10 +131,10 @@ async def test_a_small_result_is_written_when_it_is_complete(
     content = CONTENT[:100_000]
     job, target = await finished(client, content), tmp_path / "voice.mp3"
     sandbox.faults.add(Fault(path=RESULT, action=Stall(after=50_000, seconds=30)))
-    downloading = asyncio.create_task(job.download(target, resume=True))
-    while not media(sandbox):
+    reports: list[DownloadProgress] = []
+    downloading = asyncio.create_task(job.download(target, resume=True, on_progress=reports.append))
+    while not reports or reports[-1].received < 50_000:
         await asyncio.sleep(0.01)
-    await asyncio.sleep(0.05)
     assert entries(tmp_path) == []
     downloading.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -367,10 +376,10 @@ async def test_two_downloads_at_once_do_not_share_one_partial_file(
     """The second is refused before its first request, and can resume after the first failed."""
     job, target = await finished(client, CONTENT), tmp_path / "voice.mp3"
     sandbox.faults.add(Fault(path=RESULT, action=Stall(after=HALF, seconds=30)))
-    first = asyncio.create_task(job.download(target, resume=True))
-    while not media(sandbox):
+    reports: list[DownloadProgress] = []
+    first = asyncio.create_task(job.download(target, resume=True, on_progress=reports.append))
+    while not reports or not reports[-1].received:
         await asyncio.sleep(0.01)
-    await asyncio.sleep(0.05)
     with pytest.raises(InvalidTarget, match="is being downloaded already"):
         await job.download(target, resume=True)
     assert len(media(sandbox)) == 1

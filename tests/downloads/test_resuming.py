@@ -101,20 +101,21 @@ async def test_a_stalled_host_is_left_after_the_read_timeout(sandbox: Sandbox) -
         sandbox.faults.add(Fault(path=RESULT, action=Stall(after=400_000, seconds=30)))
         started_at = time.monotonic()
         assert (await job.download()).content == CONTENT
-    assert time.monotonic() - started_at < 3
+    assert time.monotonic() - started_at < 20
     assert [seen.headers.get("range") for seen in media(sandbox)] == [None, "bytes=400000-"]
     resumed = [event for event in events if isinstance(event, DownloadResumed)]
     assert [event.offset for event in resumed] == [400_000]
     assert "read time-out" in resumed[0].reason
 
 
+@pytest.mark.slow
 async def test_a_host_that_only_stalls_ends_the_download(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     """After the attempts of the retry policy, no file is left."""
     # Of the download alone: the upload before it takes longer on a busy machine.
     options = RequestOptions(
-        timeout=Timeouts(read=0.05), retry=RetryPolicy(attempts=3, initial_delay=0.01)
+        timeout=Timeouts(read=0.4), retry=RetryPolicy(attempts=3, initial_delay=0.01)
     )
     job = await finished(client, CONTENT)
     sandbox.faults.add(Fault(path=RESULT, times=None, action=Stall(after=0, seconds=30)))

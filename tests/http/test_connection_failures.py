@@ -27,15 +27,9 @@ from diffio_async.sandbox import (
 )
 from tests.http.conftest import Authority
 from tests.http.peers import ONCE, failure_at, head, once, peer, responds, sends
+from tests.ports import free_port
 
 LIST = "*list_projects"
-
-
-def free_port() -> int:
-    """Return a port without a listener."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 async def test_a_refused_connection_is_a_failed_connection() -> None:
@@ -67,7 +61,7 @@ async def test_a_host_that_never_accepts_ends_with_the_connect_timeout() -> None
             one.close()
     assert type(error) is ConnectionFailed
     assert "in time" in str(error)
-    assert time.monotonic() - started_at < 2
+    assert time.monotonic() - started_at < 20
 
 
 async def test_a_host_silent_during_the_tls_handshake_ends_with_the_connect_timeout() -> None:
@@ -143,7 +137,7 @@ async def test_a_silent_server_ends_with_the_read_timeout(
     error = await failure_at(
         sandbox.base_url, evolve(ONCE, timeouts=Timeouts(read=0.2)), sandbox.api_key
     )
-    assert time.monotonic() - started_at < 2
+    assert time.monotonic() - started_at < 20
     assert type(error) is ResponseTimeout
     assert isinstance(error, TimeoutError)
     assert "read time-out" in str(error)
@@ -158,25 +152,25 @@ async def test_the_total_timeout_ends_a_response_that_trickles() -> None:
         writer.write(head(200, {"content-length": len(body)}))
         for byte in body:
             writer.write(bytes([byte]))
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(1)
 
     async with peer(trickle) as host, once(host.url()) as client:
         started_at = time.monotonic()
         with pytest.raises(ResponseTimeout, match=r"not send its whole response within 0\.3 s"):
             await client.projects.list(options=RequestOptions(timeout=0.3))
-        assert 0.25 < time.monotonic() - started_at < 1
+        assert 0.25 < time.monotonic() - started_at < 10
 
 
 @pytest.mark.slow
 async def test_only_the_total_timeout_ends_waiting_for_a_free_connection(sandbox: Sandbox) -> None:
     """The connect timeout does not apply, and nothing was sent."""
-    sandbox.faults.add(Fault(path=LIST, action=Delay(0.4)))
-    options = evolve(ONCE, max_connections_per_host=1, timeouts=Timeouts(connect=0.1))
+    sandbox.faults.add(Fault(path=LIST, action=Delay(2)))
+    options = evolve(ONCE, max_connections_per_host=1, timeouts=Timeouts(connect=1.0))
     async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client:
         first, second, third = await asyncio.gather(
             client.projects.list(),
             client.projects.list(),
-            client.projects.list(options=RequestOptions(timeout=0.2)),
+            client.projects.list(options=RequestOptions(timeout=1.2)),
             return_exceptions=True,
         )
     assert first == second == []

@@ -87,9 +87,9 @@ async def test_a_host_that_becomes_silent_ends_with_the_read_timeout() -> None:
     started_at = asyncio.get_running_loop().time()
     async with peer(sends(headers, LARGE[:-1], then=30)) as host, transport() as sessions:
         with pytest.raises(ResponseTimeout):
-            await received(sessions, host.url(), body, read=0.3)
+            await received(sessions, host.url(), body, read=1.0)
     assert body == LARGE[:-1]
-    assert asyncio.get_running_loop().time() - started_at < 5
+    assert asyncio.get_running_loop().time() - started_at < 20
 
 
 async def test_a_partly_filled_buffer_is_delivered() -> None:
@@ -97,7 +97,7 @@ async def test_a_partly_filled_buffer_is_delivered() -> None:
     body = bytearray()
     async with peer(sends(headers, LARGE[:1000], then=30)) as host, transport() as sessions:
         task = asyncio.create_task(received(sessions, host.url(), body))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while len(body) < 1000:
                 await asyncio.sleep(0.01)
         task.cancel()
@@ -121,8 +121,8 @@ def slowly(chunks: int, pause: float) -> Script:
 @pytest.mark.slow
 async def test_a_slow_host_does_not_exceed_the_read_timeout() -> None:
     body = bytearray()
-    async with peer(slowly(12, 0.04)) as host, transport() as sessions:
-        await received(sessions, host.url(), body, read=0.25)
+    async with peer(slowly(12, 0.15)) as host, transport() as sessions:
+        await received(sessions, host.url(), body, read=1.0)
     assert len(body) == 6 * MIB
 
 
@@ -131,7 +131,9 @@ async def test_a_cancelled_reader_has_the_received_bytes() -> None:
     body = bytearray()
     async with peer(sends(headers, LARGE[: 5 * MIB], then=30)) as host, transport() as sessions:
         task = asyncio.create_task(received(sessions, host.url(), body))
-        await asyncio.sleep(0.05)
+        async with asyncio.timeout(20):
+            while not body:
+                await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -153,7 +155,7 @@ async def test_closing_ends_a_body_that_is_being_received() -> None:
         task = asyncio.create_task(reading())
         await asyncio.sleep(0.2)
         await sessions.aclose()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await task
     assert [type(failure) for failure in ended] == [ClientClosed]
 

@@ -149,7 +149,7 @@ async def test_a_silent_proxy_ends_with_the_connect_timeout() -> None:
         started_at = time.monotonic()
         error = await failure_at(API, options)
     assert isinstance(error, ConnectionFailed)
-    assert time.monotonic() - started_at < 2
+    assert time.monotonic() - started_at < 20
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,7 @@ async def test_an_error_with_an_incomplete_body_keeps_its_class(
             writer.write(b" ")
 
     options = ClientOptions(
-        retry=RetryPolicy(attempts=1), timeouts=Timeouts(connect=2, read=0.15, total=0.3)
+        retry=RetryPolicy(attempts=1), timeouts=Timeouts(connect=5, read=0.5, total=1.0)
     )
     async with peer(script) as host:
         error = await failure_at(host.url(), options)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.http.peers import Script
 
 #: Seconds after which a test gives up.
-PATIENCE = 30.0
+PATIENCE = 60.0
 #: Trickling headers, endless informational responses, a trickling error page.
 ENDLESS = {
     "headers": (b"HTTP/1.1 200 OK\r\n", b"x-more: 1\r\n"),
@@ -56,7 +56,7 @@ def offer_upload(sandbox: Sandbox, url: str) -> None:
     sandbox.faults.add(Fault(path="/v1/create_project", action=RespondWith(json=body)))
 
 
-def impatient(sandbox: Sandbox, read: float = 0.5) -> AsyncDiffio:
+def impatient(sandbox: Sandbox, read: float = 1.0) -> AsyncDiffio:
     options = ClientOptions(retry=RetryPolicy(attempts=1), timeouts=Timeouts(read=read))
     return AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options)
 

@@ -22,7 +22,7 @@ def test_a_smoke_run_measures_both_contenders(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=90,
+        timeout=300,
     )
     assert run.returncode == 0, run.stderr
     ours, naive = json.loads((tmp_path / "figures.json").read_text())["rows"]

@@ -141,9 +141,7 @@ async def test_closing_the_client_ends_its_waits(client: AsyncDiffio, sandbox: S
 
 async def test_waits_are_independent(client: AsyncDiffio, sandbox: Sandbox) -> None:
     """Cancelling one of several waits leaves the others to their end."""
-    sandbox.faults.add(
-        *scripted(*[progress_body("processing")] * 14), forever(progress_body("complete"))
-    )
+    sandbox.faults.add(forever(progress_body("processing")))
 
     def wait() -> asyncio.Future[GenerationProgress]:
         return asyncio.ensure_future(
@@ -153,6 +151,8 @@ async def test_waits_are_independent(client: AsyncDiffio, sandbox: Sandbox) -> N
     first, second, third = wait(), wait(), wait()
     await asyncio.sleep(0.05)
     second.cancel()
+    sandbox.faults.clear()
+    sandbox.faults.add(forever(progress_body("complete")))
     assert (await first).complete
     assert (await third).complete
     assert second.cancelled()
@@ -161,8 +161,8 @@ async def test_waits_are_independent(client: AsyncDiffio, sandbox: Sandbox) -> N
 @pytest.mark.slow
 async def test_while_durations_are_unknown_only_a_few_of_many_are_polled_early() -> None:
     """The others wait for `min_interval`, and use the durations that the few show."""
-    policy = WaitPolicy(min_interval=0.4, max_polls_per_second=250, burst=50)
-    async with sandbox_client(duration=0.6, wait=policy) as (client, sandbox):
+    policy = WaitPolicy(min_interval=1.6, max_polls_per_second=250, burst=50)
+    async with sandbox_client(duration=2.4, wait=policy) as (client, sandbox):
         generations = await generate(client, 12, 1)
         created_at = time.monotonic()
         await asyncio.gather(
@@ -174,7 +174,7 @@ async def test_while_durations_are_unknown_only_a_few_of_many_are_polled_early()
         first_polls = dict[str, float]()
         for seen in requests_to(sandbox, PROGRESS):
             first_polls.setdefault(seen.json["generationId"], seen.at)
-    early = [at for at in first_polls.values() if at - created_at < 0.24]
+    early = [at for at in first_polls.values() if at - created_at < 0.96]
     assert 1 <= len(early) <= 4
 
 

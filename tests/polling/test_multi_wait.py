@@ -166,7 +166,7 @@ async def test_an_iterator_that_blocks_does_not_block_the_loop() -> None:
         def one_by_one() -> Iterator[str]:
             for generation in generations:
                 yield generation.generation_id
-                asyncio.run_coroutine_threadsafe(ended.wait(), loop).result(10)
+                asyncio.run_coroutine_threadsafe(ended.wait(), loop).result(60)
                 loop.call_soon_threadsafe(ended.clear)
 
         seen = []
@@ -327,7 +327,7 @@ async def test_closing_the_client_ends_every_kind_of_wait() -> None:
         await client.aclose()
         results = await asyncio.gather(*waits, return_exceptions=True)
         assert [type(result) for result in results] == [ClientClosed] * 3
-        assert time.monotonic() - started_at < 1
+        assert time.monotonic() - started_at < 20
         with pytest.raises(ClientClosed):
             await client.generations.wait_many(generations)
 

@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 from contextlib import asynccontextmanager, suppress
@@ -66,7 +65,7 @@ class Running:
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal, and return the exit code."""
         self.process.send_signal(number)
-        with anyio.fail_after(15):
+        with anyio.fail_after(120):
             return await self.process.wait()
 
 
@@ -111,16 +110,9 @@ async def succeed(command: list[str], *, folder: Path = SAMPLES, **variables: st
     return done.stdout.decode()
 
 
-def free_port() -> str:
-    """Return the number of a free port on loopback."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return str(free.getsockname()[1])
-
-
 async def listening(port: str) -> str:
     """Wait until a server listens on the port, and return its URL."""
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         while True:
             try:
                 stream = await anyio.connect_tcp("127.0.0.1", int(port))
@@ -131,7 +123,7 @@ async def listening(port: str) -> str:
                 return f"http://127.0.0.1:{port}"
 
 
-async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Wait until the condition is true."""
     with anyio.fail_after(seconds):
         while not condition():

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.ports import free_port
 from tests.samples.programs import (
     ENDED,
     RECORDING,
     commands,
-    free_port,
     listening,
     requests,
     running,
@@ -34,7 +34,7 @@ async def test_a_recording_is_restored_and_served(
     diffio_environment: Mapping[str, str], journey: Journey, tmp_path: Path
 ) -> None:
     """The result is available after the event, and SIGTERM ends the server well."""
-    port = free_port()
+    port = str(free_port())
     (command,) = commands("aiohttp_service.py", **{"8000": port})
     results, inbox = str(tmp_path / "results"), str(tmp_path / "inbox.db")
     async with running(
@@ -53,7 +53,7 @@ async def test_the_commands_of_the_readme_restore_the_sample(
     diffio_environment: Mapping[str, str], tmp_path: Path
 ) -> None:
     """They configure the endpoint, send the recording, and get its result by the id."""
-    port = free_port()
+    port = str(free_port())
     (command,) = commands("aiohttp_service.py", **{"8000": port})
     results, inbox = tmp_path / "results", str(tmp_path / "inbox.db")
     configure, send, get = [

@@ -11,12 +11,12 @@ import anyio
 import pytest
 
 from diffio_async.sandbox import Fault, RespondWith
+from tests.ports import free_port
 from tests.samples.programs import (
     ENDED,
     RECORDING,
     SAMPLES,
     commands,
-    free_port,
     listening,
     running,
     succeed,
@@ -40,7 +40,7 @@ async def test_a_recording_is_restored_and_streamed(
     diffio_environment: Mapping[str, str], journey: Journey, tmp_path: Path
 ) -> None:
     """The result is streamed after its event, and SIGTERM ends the server well."""
-    port, data = free_port(), str(tmp_path / "data")
+    port, data = str(free_port()), str(tmp_path / "data")
     migrate, serve = commands("django_service/", **{"8000": port})
     await succeed(migrate, folder=PROJECT, DATA=data)
     async with running(serve, tmp_path / "output", folder=PROJECT, DATA=data) as service:
@@ -59,7 +59,7 @@ async def test_the_command_continues_what_failed_or_was_killed(
     diffio_environment: Mapping[str, str], diffio_sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """An upload whose generation was refused is neither uploaded nor billed twice later."""
-    port, data = free_port(), str(tmp_path / "data")
+    port, data = str(free_port()), str(tmp_path / "data")
     migrate, serve = commands("django_service/", **{"8000": port})
     restore = [migrate[0], migrate[1], "restore_recordings"]
     await succeed(migrate, folder=PROJECT, DATA=data)
@@ -95,7 +95,7 @@ async def test_the_command_restores_a_folder(
     async with running(
         command, tmp_path / "refused", folder=PROJECT, DATA=data, DIFFIO_API_KEY="'quoted'"
     ) as refused:
-        with anyio.fail_after(20):
+        with anyio.fail_after(120):
             assert await refused.process.wait() == 1
     output = refused.output.read_text()
     assert "quotes" in output

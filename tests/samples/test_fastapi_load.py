@@ -14,7 +14,6 @@ import os
 import random
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -28,6 +27,7 @@ import pytest
 from attrs import define, field
 
 from diffio_async import WebhookInbox
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -95,7 +95,7 @@ class Server:
                 stdout=log,
                 stderr=log,
             )
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             while self.log.count("Application startup complete") < ready + 2:
                 await anyio.sleep(0.02)
 
@@ -107,18 +107,15 @@ class Server:
     async def ended(self) -> int:
         """Return the exit code, when it has ended."""
         assert self.process is not None
-        with anyio.fail_after(30):
+        with anyio.fail_after(120):
             return await self.process.wait()
 
 
 @pytest.fixture
 async def server(diffio_environment: Mapping[str, str], tmp_path: Path) -> AsyncIterator[Server]:
     """The service, running; all its files are in the folder of the test."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     (tmp_path / "log").touch()
-    server = Server(tmp_path, port)
+    server = Server(tmp_path, free_port())
     try:
         await server.start()
         yield server

@@ -46,7 +46,7 @@ class Service:
 
     async def until(self, state: str, recording: str) -> dict[str, Any]:
         """Wait for the state of a recording."""
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             while (found := (await self.get(f"/recordings/{recording}"))[1])["state"] != state:
                 await anyio.sleep(0.01)
         return dict(found)

@@ -13,13 +13,13 @@ import anyio
 import pytest
 
 from diffio_async.sandbox import Delay, Fault
+from tests.ports import free_port
 from tests.samples.programs import (
     ENDED,
     RECORDING,
     SAMPLES,
     commands,
     environment,
-    free_port,
     listening,
     running,
     succeed,
@@ -41,7 +41,7 @@ FOLDER = SAMPLES / "taskiq_service"
 @asynccontextmanager
 async def receiving(client: AsyncDiffio, folder: Path, **variables: str) -> AsyncIterator[Path]:
     """Run the receiver, have events delivered to it, and yield the folder of results."""
-    port = free_port()
+    port = str(free_port())
     serve = commands("taskiq_service/", **{"8000": port})[0]
     results = folder / "results"
     async with running(
@@ -101,7 +101,7 @@ async def redis(folder: Path) -> AsyncIterator[str]:
     server = shutil.which("redis-server")
     if server is None:
         pytest.skip("redis-server is not installed (apt-get install redis-server)")
-    port = free_port()
+    port = str(free_port())
     options = ["--bind", "127.0.0.1", "--port", port, "--save", "", "--dir", str(folder)]
     async with running([server, *options], folder / "redis"):
         await listening(port)
@@ -133,6 +133,6 @@ async def test_a_killed_worker_loses_no_recording_and_bills_none_twice(
                 os.killpg(killed.process.pid, signal.SIGKILL)
                 before = len(diffio_sandbox.state.generations)
             async with running(worker, tmp_path / "worker", folder=FOLDER, **settings):
-                await until(lambda: restored(results) == 8, 30)
+                await until(lambda: restored(results) == 8, 120)
     generations = list(diffio_sandbox.state.generations.values())
     assert before < len(generations) == len({each.idempotency_key for each in generations}) == 8

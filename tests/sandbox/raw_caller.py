@@ -90,7 +90,7 @@ class Caller:
         created = await self.ok("diffio-4.6-flash-generation", **ids, **body)
         return {**ids, "generationId": created["generationId"]}
 
-    async def ended(self, ids: dict[str, str], within: float = 20.0) -> Any:
+    async def ended(self, ids: dict[str, str], within: float = 120.0) -> Any:
         """Poll until a generation has ended."""
         async with asyncio.timeout(within):
             while True:
@@ -119,7 +119,7 @@ async def calling(sandbox: Sandbox) -> AsyncIterator[Caller]:
     left = asyncio.all_tasks() - before
     if left:
         # A webhook receiver of a test takes a moment to close its connections.
-        _, left = await asyncio.wait(left, timeout=0.5)
+        _, left = await asyncio.wait(left, timeout=20)
     assert not left, f"left running: {left}"
 
 

@@ -217,7 +217,7 @@ async def test_everything_resumes_after_kill_9(tmp_path: Path) -> None:
                 idempotencyKey=f"k{number}",
             )
             ids.append({**project, "generationId": begun["generationId"]})
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (await api(session, f"{base}/get_generation_progress", **ids[0]))[
                 "status"
             ] == "queued":

@@ -9,8 +9,9 @@ from raw_caller import calling, echoing
 from diffio_async.sandbox import Sandbox
 
 
+@pytest.mark.slow
 async def test_stages_advance_and_only_the_status_is_complete() -> None:
-    async with calling(echoing(duration=0.2)) as caller:
+    async with calling(echoing(duration=1.0)) as caller:
         ids = await caller.generation(await caller.project())
         seen: list[Any] = []
         while not seen or seen[-1]["status"] != "complete":
@@ -39,7 +40,7 @@ async def test_duration_spread_varies_the_duration_of_echoes() -> None:
             (one.finished_at or 0) - (one.started_at or 0)
             for one in caller.sandbox.state.generations.values()
         ]
-    assert all(0.09 < seconds < 0.5 for seconds in took)
+    assert 0.09 < min(took) < 0.5
     assert max(took) - min(took) > 0.02
 
 

@@ -91,7 +91,7 @@ def served(two_machines: None, tmp_path: Path) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate(timeout=120)
 
 
 def test_the_compose_example_restores_across_machines(served: None, tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_the_compose_example_restores_across_machines(served: None, tmp_path: Pa
     command = [word.removeprefix("/src/samples/") for word in command]
     shy = {k: v for k, v in variables.items() if k != "DIFFIO_ALLOW_INSECURE_HTTP"}
     refused = inside(APP, command, tmp_path, **shy)
-    _out, errors = refused.communicate(timeout=60)
+    _out, errors = refused.communicate(timeout=120)
     assert refused.returncode == 2
     assert "DIFFIO_ALLOW_INSECURE_HTTP=1" in errors
     option = [command[0], "--allow-insecure-http", *command[1:]]
@@ -118,7 +118,7 @@ def test_the_compose_example_restores_across_machines(served: None, tmp_path: Pa
 def test_only_the_published_port_is_needed(served: None, tmp_path: Path) -> None:
     """The sandbox listens on 8490 alone, so a container publishes all of it."""
     listening = inside(SANDBOX, ["cat", "/proc/net/tcp", "/proc/net/tcp6"], tmp_path)
-    out, _ = listening.communicate(timeout=10)
+    out, _ = listening.communicate(timeout=120)
     ports = {
         int(row.split()[1].rpartition(":")[2], 16) for row in out.splitlines() if " 0A " in row
     }
@@ -136,5 +136,5 @@ def test_a_foreign_host_is_refused_from_another_machine(served: None, tmp_path: 
         "    except urllib.error.HTTPError as e: print(e.code)\n"
     )
     ran = inside(APP, [sys.executable, "-c", program], tmp_path)
-    out, errors = ran.communicate(timeout=30)
+    out, errors = ran.communicate(timeout=120)
     assert out.split() == ["200", "421"], errors

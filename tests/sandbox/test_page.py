@@ -57,7 +57,7 @@ async def updates(caller: Caller) -> AsyncIterator[AsyncIterator[tuple[str, Any]
 
 async def section(events: AsyncIterator[tuple[str, Any]], name: str) -> Any:
     """Return the next content of a section."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         async for got, content in events:
             if got == name:
                 return content
@@ -260,7 +260,7 @@ async def test_a_restored_recording_is_compared_with_its_source(tmp_path: Path) 
         generation = ids["generationId"]
         base = f"{caller.sandbox.page_url}page/comparison/{generation}"
         assert (await caller.send("GET", base)).status == 409
-        await caller.ended({"generationId": generation}, within=60)
+        await caller.ended({"generationId": generation}, within=120)
         response = await caller.send("GET", base)
         assert response.status == 200, response.body
         row, scales = response.json["row"], response.json["scales"]
@@ -287,7 +287,7 @@ async def test_a_transcript_that_is_made_on_request_is_part_of_the_next_comparis
     async with calling(Sandbox(workers=1)) as caller:
         ids = await uploaded(caller, SAMPLE.read_bytes(), "talk.wav")
         generation = ids["generationId"]
-        await caller.ended({"generationId": generation}, within=60)
+        await caller.ended({"generationId": generation}, within=120)
         base = f"{caller.sandbox.page_url}page/"
         row = (await caller.send("GET", f"{base}comparison/{generation}")).json["row"]
         details = (await caller.send("GET", caller.sandbox.page_url + row["details"]["href"])).body

@@ -94,7 +94,7 @@ async def test_the_first_request_starts_the_transcription(worker: FakeWorker) ->
         got = await caller.send("GET", await caller.link(ids, downloadType="audio"))
         assert got.body == b"sound"
         worker.may_end.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while await request(caller, ids) == PENDING:
                 await asyncio.sleep(0.01)
         got = await caller.send("GET", await caller.link(ids, downloadType="transcript"))
@@ -109,11 +109,11 @@ async def test_a_request_waits_for_a_transcript_that_is_ready_soon(
     worker: FakeWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Programs that do not repeat a 409 get short transcripts too; both requests wait."""
-    monkeypatch.setattr(jobs, "TRANSCRIPT_WAIT", 5.0)
+    monkeypatch.setattr(jobs, "TRANSCRIPT_WAIT", 60.0)
     async with calling(Sandbox()) as caller:
         ids = await caller.restored()
         requests = [asyncio.create_task(request(caller, ids)) for _ in range(2)]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not worker.transcriptions:
                 await asyncio.sleep(0.01)
         worker.may_end.set()
@@ -129,13 +129,13 @@ async def test_closing_does_not_wait_for_a_transcription(
     async with calling(Sandbox()) as caller:
         ids = await caller.restored()
         waiting = asyncio.create_task(request(caller, ids))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not worker.transcriptions:
                 await asyncio.sleep(0.01)
         start = time.monotonic()
         await caller.sandbox.close()
         await asyncio.gather(waiting, return_exceptions=True)
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 20
 
 
 async def test_without_a_recogniser_there_is_no_transcript(worker: FakeWorker) -> None:
@@ -157,7 +157,7 @@ async def test_a_failed_transcription_is_not_repeated(
     worker.may_end.set()
     async with calling(Sandbox()) as caller:
         ids = await caller.restored()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while (got := await request(caller, ids)) == PENDING:
                 await asyncio.sleep(0.01)
         assert got == UNAVAILABLE
@@ -177,7 +177,7 @@ async def test_a_transcription_starts_again_after_a_restart(
     worker.may_end.set()
     for expected in (2, 2):
         async with calling(Sandbox(tmp_path)) as caller:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 while await request(caller, ids) == PENDING:
                     await asyncio.sleep(0.01)
             got = await caller.send("GET", await caller.link(ids, downloadType="transcript"))

@@ -29,7 +29,7 @@ def running(pid: int) -> bool:
 async def until(
     caller: Caller, ids: dict[str, str], true: Callable[[dict[str, Any]], bool]
 ) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while not true(result := await caller.ok("get_generation_progress", **ids)):
             assert result["status"] in ("queued", "processing"), result
             await asyncio.sleep(0.01)
@@ -58,7 +58,7 @@ async def test_a_killed_worker_fails_its_generation_but_not_the_server() -> None
     async with calling(Sandbox(workers=1)) as caller:
         project = await caller.project(SAMPLE.read_bytes())
         ids = await caller.generation(project)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             # A worker that has no work yet would be replaced.
             while not (await caller.ok("get_generation_progress", **ids))["stage"]:
                 await asyncio.sleep(0.01)
@@ -82,7 +82,7 @@ async def test_closing_kills_a_worker_in_the_middle_of_its_work_at_once() -> Non
         await until(caller, ids, lambda result: result["stage"] is not None)
         pids = caller.sandbox.worker_pids
         start = time.monotonic()
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 4
     assert not any(running(pid) for pid in pids)
 
 
@@ -113,7 +113,7 @@ async def test_a_video_that_cannot_be_made_is_reported_and_the_sound_is_delivere
     source = Path(__file__).parent / "audio" / "media" / "unknown-picture.mp4"
     async with calling(Sandbox(tmp_path)) as caller:
         ids = await caller.generation(await caller.project(source.read_bytes()))
-        progress = await caller.ended(ids, within=60)
+        progress = await caller.ended(ids, within=120)
         assert progress["status"] == "complete"
         assert progress["hasVideo"] is True
         warning = "the video is missing: its format is not known"
@@ -131,7 +131,7 @@ async def test_an_interrupted_restoration_is_repeated_after_a_restart(tmp_path: 
         ids = await caller.generation(await caller.project(SAMPLE.read_bytes()))
         await until(caller, ids, lambda result: result["status"] == "processing")
     async with calling(Sandbox(tmp_path)) as caller:
-        assert (await caller.ended(ids, within=60))["status"] == "complete"
+        assert (await caller.ended(ids, within=120))["status"] == "complete"
 
 
 @pytest.mark.slow
@@ -155,7 +155,7 @@ def test_a_worker_ignores_ctrl_c_and_ends_with_its_server() -> None:
         time.sleep(0.2)
         assert running(worker)
         server.kill()
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while running(worker):
         assert time.monotonic() < until
         time.sleep(0.02)
@@ -181,7 +181,7 @@ async def test_a_restoration_over_the_time_limit_is_stopped(
         assert failed["error"] == (
             "the restoration took longer than 0.01 s, the limit of this sandbox"
         )
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while leftovers(tmp_path) or caller.sandbox.worker_pids:
                 await asyncio.sleep(0.01)
 

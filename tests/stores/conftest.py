@@ -59,7 +59,7 @@ def s3_server(log: Path) -> Iterator[str]:
 
 
 def _address(server: subprocess.Popen[bytes], log: Path) -> str:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while time.monotonic() < end and server.poll() is None:
         found = re.search(r"Running on (http://127\.0\.0\.1:\d+)", log.read_text())
         if found is not None:

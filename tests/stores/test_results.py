@@ -250,8 +250,8 @@ async def test_a_cancelled_write_is_aborted(s3: Bucket, relay: Relay) -> None:
         while relay.received <= received and not task.done():
             await asyncio.sleep(0.001)
         task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await asyncio.wait([task])
+        assert task.cancelled() or received > 40 * MIB
         assert s3.open_uploads() == []
         # All parts were sent when it was cancelled late.
         assert s3.all_keys() == [] or (received > 40 * MIB and s3.get("a.mp3") == content)

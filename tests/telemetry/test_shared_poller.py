@@ -70,14 +70,15 @@ async def test_each_wait_is_a_child_of_its_caller_and_each_poll_of_a_wait(
     assert {span.parent.span_id for span in polls if span.parent} <= waits
 
 
+@pytest.mark.slow
 async def test_polls_after_a_wait_has_ended_belong_to_one_that_continues(
     sandbox: Sandbox, recorder: Recorder
 ) -> None:
     """The first of two waits times out: no later poll is a child of its span."""
-    respond(sandbox, "processing", 20)
+    respond(sandbox, "processing", 100)
     respond(sandbox, "complete")
     async with connect(sandbox, recorder) as client:
-        first = asyncio.create_task(wait(client, 0.1))
+        first = asyncio.create_task(wait(client, 0.3))
         await asyncio.sleep(0)
         await wait(client)
         with pytest.raises(WaitTimeout):

@@ -92,7 +92,7 @@ async def scene(
 async def cancelled_at(on: Scene, end: str, call: Coroutine[Any, Any, object]) -> None:
     """Cancel a call when a request to a path that ends with `end` has arrived."""
     task = asyncio.create_task(call)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not on.seen(end):
             await asyncio.sleep(0.005)
     task.cancel()

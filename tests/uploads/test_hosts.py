@@ -72,7 +72,7 @@ async def test_a_host_that_stalls_is_a_timeout(upload_mode: str) -> None:
             with pytest.raises(UploadFailed) as caught:
                 await on.client.projects.create(content)
             assert isinstance(caught.value.__cause__, ResponseTimeout)
-            assert time.monotonic() - started_at < 3
+            assert time.monotonic() - started_at < 30
 
 
 @pytest.mark.parametrize("upload_mode", ["signed", "edge"])

@@ -95,7 +95,7 @@ async def test_a_cancelled_or_closed_upload_is_resumed(resume_file: Path) -> Non
         await cancelled_at(on, "/parts/3", on.client.projects.create(CONTENT, resume=resume_file))
         async with AsyncDiffio(on.sandbox.api_key, base_url=on.sandbox.base_url) as other:
             uploading = asyncio.create_task(other.projects.create(CONTENT, resume=resume_file))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(120):
                 # All parts but the third are recorded.
                 while not all(f'"{part}"' in resume_file.read_text() for part in (4, 5, 6, 7)):
                     await asyncio.sleep(0.005)

@@ -161,12 +161,13 @@ async def test_an_empty_file_is_accepted(tmp_path: Path) -> None:
     assert not resume_file.exists()
 
 
+@pytest.mark.slow
 async def test_a_second_upload_with_the_same_file_is_refused(tmp_path: Path) -> None:
     """The first one continues."""
     resume_file = tmp_path / "resume_file"
-    async with scene(faults=[Fault(path="*/parts/2", action=Delay(0.1))]) as on:
+    async with scene(faults=[Fault(path="*/parts/2", action=Delay(1))]) as on:
         first = asyncio.create_task(on.client.projects.create(CONTENT, resume=resume_file))
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             while not on.parts():
                 await asyncio.sleep(0.005)
         with pytest.raises(ResumeFileError, match="in use by another upload"):

@@ -96,7 +96,7 @@ async def stored(
     return await inbox.store(VERIFIER.verify(body, headers_of(body, message_id)), body)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Wait until the condition is true."""
     async with asyncio.timeout(seconds):
         while not condition():

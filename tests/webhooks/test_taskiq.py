@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from contextlib import asynccontextmanager, contextmanager
@@ -21,6 +20,7 @@ from taskiq_redis import RedisStreamBroker
 from diffio_async import ConfigurationError, DatabaseError, WebhookInbox, WebhookVerifier
 from diffio_async.webhooks.receiver import WebhookReceiver
 from diffio_async.webhooks.taskiq import TaskiqSink, event_in_task, forward
+from tests.ports import free_port
 from tests.webhooks.scenes import SECRET, body_of, headers_of
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ async def stored(inbox: WebhookInbox, *message_ids: str) -> None:
         await inbox.store(verifier.verify(body, headers_of(body, message_id)), body)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     with anyio.fail_after(seconds):
         while not condition():
             await asyncio.sleep(0.02)
@@ -200,13 +200,11 @@ async def redis_url(tmp_path: Path) -> AsyncIterator[str]:
     server = shutil.which("redis-server")
     if server is None:
         pytest.skip("redis-server is not installed (apt-get install redis-server)")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     words = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(tmp_path)]
     process = await anyio.open_process([server, *words], stdout=subprocess.DEVNULL)
     try:
-        with anyio.fail_after(10):
+        with anyio.fail_after(120):
             while not await _listens(port):
                 await asyncio.sleep(0.02)
         yield f"redis://127.0.0.1:{port}"

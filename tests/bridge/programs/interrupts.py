@@ -76,8 +76,8 @@ def entering() -> None:
 def body() -> None:
     try:
         with bridge.enter(resource) as name:
-            output("ready")
             log.append(name)
+            output("ready")
             time.sleep(30)
     except KeyboardInterrupt as error:
         assert error.__context__ is None

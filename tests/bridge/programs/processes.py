@@ -145,7 +145,7 @@ def fork_with_a_connection() -> None:
         return there
 
     async def wait() -> bool:
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(30):
             await events[0].wait()
         return True
 

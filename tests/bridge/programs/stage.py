@@ -30,7 +30,7 @@ def act(scenes: dict[str, object]) -> None:
     scene()
 
 
-def until(condition: Callable[[], object], seconds: float = 2.0) -> None:
+def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
     """Wait for a condition that another thread makes true."""
     end = time.monotonic() + seconds
     while not condition():

@@ -43,7 +43,7 @@ def test_difference_an_error_status_ends_a_wait_and_one_502_does_not(
         ended = {**names, **stages, "status": "error", "error": "no speech"}
         s.sandbox.faults.add(Fault(path=PROGRESS, times=None, action=RespondWith(json=ended)))
         error = outcome(
-            lambda: s.client.generations.wait_for_complete(**names, timeout=0.2, pollInterval=0.05)
+            lambda: s.client.generations.wait_for_complete(**names, timeout=1.0, pollInterval=0.05)
         )
         return [isinstance(patient, Exception), str(error)[:9]]
 

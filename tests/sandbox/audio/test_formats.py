@@ -49,7 +49,7 @@ def test_programs_and_playlists_are_refused(tmp_path: Path, content: str) -> Non
         source.write_text(content.replace("{}", str(SAMPLE)))
         start = time.monotonic()
         assert "not a recording" in refusal_message(source, tmp_path / "out")
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 30
 
 
 def test_an_unsupported_codec_is_refused(tmp_path: Path, recordings: Any) -> None:
