@@ -99,7 +99,7 @@ async def test_a_late_worker_that_cannot_take_part_gets_no_orders(
 ) -> None:
     """The batch stops with the reason, no file fails, and the next run completes without it."""
     program, reason = UNFIT[lacks]
-    sandbox.faults.add(Fault(action=Delay(1.0), origin="edge", method="PUT", times=None))
+    sandbox.faults.add(Fault(action=Delay(2.0), origin="edge", method="PUT", times=None))
     await cluster.kill_worker(0)
     join = await late_worker(cluster, tmp_path, program)
     running = start(client, cluster, tmp_path, max_in_flight=4)
@@ -118,7 +118,7 @@ async def test_a_late_worker_without_the_extra_gets_no_orders(
     """It would fail each object that it is given."""
     for number in range(FILES):
         s3.put(f"in/{number}.wav", b"%d" % number)
-    sandbox.faults.add(Fault(action=Delay(1.0), origin="edge", method="PUT", times=None))
+    sandbox.faults.add(Fault(action=Delay(2.0), origin="edge", method="PUT", times=None))
     folder = tmp_path / "cluster"
     folder.mkdir()
     async with ClusterProcesses(folder, workers=1) as cluster:
