@@ -282,6 +282,7 @@ async def test_gaps_of_a_killed_download_are_filled_by_the_next(
         leads_to(sandbox, host.url("/r"))
         task = asyncio.create_task(linked(client).download(tmp_path / "voice.mp3", resume=True))
         while slow.most < 4 or slow.served < len(CONTENT) / 3:
+            assert not task.done()
             await asyncio.sleep(0.005)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -302,6 +303,7 @@ async def test_cancelled_with_several_connections_nothing_is_left(
         leads_to(sandbox, host.url("/r"))
         task = asyncio.create_task(linked(client).download(tmp_path / "voice.mp3"))
         while slow.most < 4:
+            assert not task.done()
             await asyncio.sleep(0.005)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
