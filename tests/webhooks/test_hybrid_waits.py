@@ -207,9 +207,9 @@ async def test_a_policy_with_short_intervals_does_not_poll_while_events_arrive(
     """Events of generations that were just created are expected to arrive."""
     monkeypatch.setattr(job, "PUSH_GRACE", 30.0)  # on a busy machine, they are created slowly
     policy = WaitPolicy(
-        min_interval=0.1, max_interval=0.2, push_check_interval=20, max_polls_per_second=100
+        min_interval=0.5, max_interval=0.5, push_check_interval=20, max_polls_per_second=100
     )
-    async with scene(tmp_path, policy, duration=1) as here, asyncio.timeout(15):
+    async with scene(tmp_path, policy, duration=3) as here, asyncio.timeout(15):
         await here.client.generations.wait_many(await here.started(10))
         assert here.polls() <= 2
 
