@@ -157,6 +157,8 @@ class RateLimited(ApiError):
 class ServerError(ApiError):
     """5xx: the service failed."""
 
+    hint = "Try again later."
+
 
 class InvalidResponse(DiffioError):
     """A response with a success status is not valid (for example, a captive portal's page).

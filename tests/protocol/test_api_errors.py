@@ -69,6 +69,12 @@ def test_each_status_and_code_of_the_contract_has_its_class() -> None:
     assert type(failure(410, {"error": "model_retired"})) is errors.ModelRetired
 
 
+@pytest.mark.parametrize("host", list(Host))
+def test_the_failure_of_a_server_advises_to_try_again_later(host: Host) -> None:
+    """Also if the server states nothing."""
+    assert str(failure(503, b"", host)).endswith("returned 503. Try again later.")
+
+
 def test_errors_of_edge_and_media_hosts_do_not_concern_the_api_key() -> None:
     """A 403 of a storage host is an expired link: no hints about keys or models."""
     for host in (Host.EDGE, Host.MEDIA):
