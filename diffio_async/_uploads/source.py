@@ -276,8 +276,8 @@ async def _write_blocks(threads: TrackedExecutor, file: IO[bytes], blocks: list[
 
 def _spool_error(failure: OSError | MemoryError) -> InvalidSource:
     return InvalidSource(
-        "the source can be read only once, and could not be kept in a temporary file: "
-        f"{reason_of(failure)} (TMPDIR names another folder)"
+        f"the source could not be kept in a temporary file: {reason_of(failure)} (TMPDIR names "
+        "another folder)"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
@@ -16,6 +17,8 @@ from diffio_async.models.projects import UploadRecord
 from diffio_async.options import ClientOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from diffio_async._uploads.source import Source
 
 #: Options that the workers share with the coordinator. The others may contain a secret (headers, a
@@ -116,9 +119,15 @@ class NothingToDo:
 
 @frozen(kw_only=True)
 class OrderFailed:
-    """Fact: an order failed. `chain` is the error and its causes, which pickling alone loses."""
+    """Fact: an order failed.
+
+    Attributes:
+        chain: The error and its causes, which pickling alone loses.
+        worker: Address of the worker.
+    """
 
     chain: tuple[BaseException, ...]
+    worker: str | None = None
 
     @classmethod
     def of(cls, failure: Exception) -> OrderFailed:
@@ -127,14 +136,22 @@ class OrderFailed:
 
     def error(self) -> DiffioError:
         """Return the error, with its causes."""
-        for effect, cause in zip(self.chain, self.chain[1:], strict=False):
+        first, *causes = self.chain
+        if self.worker and isinstance(first, DiffioError) and _is_of_system(causes):
+            message, *state = first.args
+            first = type(first)(f"{message} (on the worker {self.worker})", *state)
+        for effect, cause in pairwise((first, *causes)):
             effect.__cause__ = cause
-        first = self.chain[0]
         if isinstance(first, DiffioError):
             return first
         error = DiffioError(f"{type(first).__name__}: {first}")
         error.__cause__ = first
         return error
+
+
+def _is_of_system(causes: Iterable[BaseException]) -> bool:
+    """Return whether the machine may be the cause: its disk, its mounts, its network."""
+    return any(isinstance(each, OSError) for each in causes)
 
 
 def _portable(failure: BaseException) -> BaseException:

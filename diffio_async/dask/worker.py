@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, field
+from attrs import define, evolve, field
 from distributed import get_worker
 
 from diffio_async._downloads.download import download_result
@@ -91,11 +91,12 @@ async def carry_out(*order: object, run: str, work: Callable[..., Awaitable[obje
     if run not in admitted:
         return NotAdmitted(get_worker().address)
     try:
-        return await work(*order)
+        fact = await work(*order)
     except Exception as failure:
         # Whatever else fails a task is of Dask, or of another version of this package.
         log.exception("an order failed unexpectedly")
-        return OrderFailed.of(failure)
+        fact = OrderFailed.of(failure)
+    return evolve(fact, worker=get_worker().address) if isinstance(fact, OrderFailed) else fact
 
 
 async def read_recording(order: RecordingOrder) -> ReadRecording | NothingToDo | OrderFailed:

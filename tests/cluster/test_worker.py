@@ -177,13 +177,39 @@ async def test_a_result_object_that_a_dead_worker_has_stored_is_accepted(
     assert await content_of("memory://out/a.mp3") == content("other")
 
 
+async def test_a_failure_of_a_machine_names_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A full disk or a missing mount is one of a worker; other failures are of the file."""
+    monkeypatch.setattr(worker, "get_worker", _Worker)
+    monkeypatch.setattr(worker, "admitted", {"run-1"})
+    (tmp_path / "large.wav").write_bytes(bytes(10_000))
+    shown = []
+    for name in ("absent.wav", "large.wav"):
+        order = RecordingOrder(
+            path=str(tmp_path / name),
+            results=(),
+            root=str(tmp_path / "out"),
+            on_conflict="error",
+            max_bytes=9999,
+        )
+        fact = await worker.carry_out(order, run="run-1", work=worker.read_recording)
+        assert isinstance(fact, OrderFailed)
+        shown.append(str(pickle.loads(pickle.dumps(fact)).error()))
+    assert shown[0].endswith(f"(on the worker {_Worker.address})")
+    assert "large.wav" in shown[1]
+    assert "worker" not in shown[1]
+
+
 def test_a_failure_keeps_its_causes_and_pickles() -> None:
     """A worker that has no space left stops downloads, not only one file."""
     failure = UploadFailed("it could not be uploaded")
     failure.api_project_id = "proj_1"
     failure.__cause__ = OSError(28, "No space left on device")
-    error = pickle.loads(pickle.dumps(OrderFailed.of(failure))).error()
+    fact = evolve(OrderFailed.of(failure), worker=_Worker.address)
+    error = pickle.loads(pickle.dumps(fact)).error()
     assert isinstance(error, UploadFailed)
+    assert str(error) == f"it could not be uploaded (on the worker {_Worker.address})"
     assert error.api_project_id == "proj_1"
     assert isinstance(error.__cause__, OSError)
     assert error.__cause__.errno == 28
