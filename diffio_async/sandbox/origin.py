@@ -242,6 +242,9 @@ class Listener:
         """Stop listening, and cancel the requests in progress."""
         if self._runner is None:
             return
+        # asyncio leaks a connection that it has accepted, but not begun to serve. Timers run after
+        # the accepts of their iteration; `sleep(0)` may run before them.
+        await asyncio.sleep(0.001)
         for site in self._runner.sites:
             await site.stop()
         # aiohttp cancels requests that stall on purpose, but does not wait until they have ended.

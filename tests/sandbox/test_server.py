@@ -1,12 +1,14 @@
 """The server: listening, start-up time, environment, and the command."""
 
 import asyncio
+import gc
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -46,6 +48,22 @@ async def test_a_port_in_use_is_named() -> None:
             await echoing(port=port).start()
     assert ": Address already in use; stop the program" in str(refused.value)
     assert "--port 0" in str(refused.value)
+
+
+@pytest.mark.parametrize("iterations", range(7))
+async def test_a_connection_that_was_just_accepted_is_closed(iterations: int) -> None:
+    """However many iterations of the event loop the connection is before the end."""
+    sandbox = echoing()
+    await sandbox.start()
+    address = urlsplit(sandbox.base_url)
+    with socket.create_connection((str(address.hostname), int(address.port or 0))):
+        for _ in range(iterations):
+            await asyncio.sleep(0)
+        with warnings.catch_warnings(record=True) as unclosed:
+            warnings.simplefilter("always", ResourceWarning)
+            await sandbox.close()
+            gc.collect()
+    assert [str(each.message) for each in unclosed] == []
 
 
 async def test_a_sandbox_starts_and_stops_fast() -> None:
