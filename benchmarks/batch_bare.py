@@ -101,7 +101,8 @@ async def restore(
         return
     (download,) = await journal.transition(journal_files().lease_downloads, 1)
     await asyncio.to_thread(write_synced, target, result)
-    await journal.transition(journal_files().finish_download, download, str(target), len(result))
+    stored = import_module("diffio_async.batch.executor").StoredResult(size=len(result))
+    await journal.transition(journal_files().finish_download, download, str(target), stored)
 
 
 def journal_jobs() -> Any:
