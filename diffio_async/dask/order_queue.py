@@ -33,9 +33,6 @@ T = TypeVar("T")
 #: Seconds between submissions. One of eight orders takes the coordinator and the scheduler a third
 #: of the CPU time of eight submissions.
 _INTERVAL = 0.1
-#: Orders that the cluster must have for each that waits for others, and seconds that it waits at
-#: most: it would wait at the cluster as well.
-_GIVEN_PER_WAITING, _MAX_INTERVAL = 32, 1.0
 #: Priorities of the orders: what is nearly finished is finished first.
 _PRIORITIES = {worker.read_recording: 0, worker.send_recording: 1, worker.store_result: 2}
 #: Seconds to wait for the scheduler and all workers, at the start and at the end of a run.
@@ -54,12 +51,8 @@ class OrderQueue:
     required: Requirements
     _waiting: dict[_Work, list[_Waiting]] = field(factory=dict)
     _numbers: Iterator[int] = field(factory=itertools.count)
-    #: The instant of the loop from which on orders may be submitted, and from which on they are
-    #: submitted even if they are few.
+    #: The instant of the loop from which on orders may be submitted.
     _submit_at: float = 0.0
-    _submit_by: float = 0.0
-    #: Number of orders that the cluster has, and has not carried out.
-    _given: int = 0
     #: Checks of workers that joined the cluster after the start.
     _checks: dict[str, asyncio.Task[None]] = field(factory=dict)
     #: Why no order is given any longer; empty as long as orders are given.
@@ -158,9 +151,7 @@ class OrderQueue:
         loop = asyncio.get_running_loop()
         submitted: asyncio.Future[Future[Any]] = loop.create_future()
         if not self._waiting:
-            now = loop.time()
-            self._submit_by = now + _MAX_INTERVAL
-            loop.call_at(max(self._submit_at, now), self._submit)
+            loop.call_at(max(self._submit_at, loop.time()), self._submit)
         self._waiting.setdefault(work, []).append((order, submitted))
         try:
             return await submitted
@@ -168,14 +159,9 @@ class OrderQueue:
             raise self._lost(failure) from failure
 
     def _submit(self) -> None:
-        """Submit all orders that wait, or wait for more of them while the workers have many."""
-        loop = asyncio.get_running_loop()
-        self._submit_at = loop.time() + _INTERVAL
-        waiting = sum(map(len, self._waiting.values()))
-        if waiting < self._given // _GIVEN_PER_WAITING and self._submit_at < self._submit_by:
-            loop.call_at(self._submit_at, self._submit)
-            return
+        """Submit all orders that wait."""
         groups, self._waiting = self._waiting, {}
+        self._submit_at = asyncio.get_running_loop().time() + _INTERVAL
         for work, group in groups.items():
             orders = [each for each in group if not each[1].done()]  # the others were cancelled
             if orders:
@@ -204,7 +190,6 @@ class OrderQueue:
                 submitted.set_result(future)
 
     async def _fact(self, future: Future[Any]) -> object:
-        self._given += 1
         try:
             fact = await future
         except KilledWorker as failure:
@@ -219,8 +204,6 @@ class OrderQueue:
                 f"({first_line(failure)}): {INSTALL}, or remove the worker",
                 permanent=True,
             ) from failure
-        finally:
-            self._given -= 1
         if isinstance(fact, OrderFailed):
             raise fact.error()
         return fact

@@ -127,43 +127,6 @@ async def test_no_check_outlives_its_run(
     assert required.run not in plugins
 
 
-async def test_orders_wait_for_others_while_the_workers_have_many(
-    cluster: ClusterProcesses,
-    dask: Client,
-    required: Requirements,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Two are submitted together, which costs less; one alone is submitted in the end."""
-    monkeypatch.setattr("diffio_async.dask.order_queue._MAX_INTERVAL", 600)
-    await check_workers(dask, required, await dask.nthreads())
-    queue, fine = OrderQueue(dask, required), order(tmp_path)
-    for process in cluster.members:
-        process.send_signal(signal.SIGSTOP)
-    orders: list[asyncio.Task[Any]] = []
-
-    def give() -> None:
-        orders.append(asyncio.create_task(queue.carry_out(worker.read_recording, fine)))
-
-    for _ in range(64):
-        give()
-    while queue._given < 64:
-        await asyncio.sleep(0.01)
-    give()
-    await asyncio.sleep(0.3)
-    assert queue._given == 64
-    give()
-    while queue._given < 66:
-        await asyncio.sleep(0.01)
-    monkeypatch.undo()
-    give()
-    while queue._given < 67:
-        await asyncio.sleep(0.01)
-    for process in cluster.members:
-        process.send_signal(signal.SIGCONT)
-    assert all(isinstance(fact, ReadRecording) for fact in await asyncio.gather(*orders))
-
-
 async def test_few_of_the_sent_orders_are_kept_in_memory(
     dask: Client, required: Requirements, tmp_path: Path
 ) -> None:
