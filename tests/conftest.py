@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 # A slow machine is not a counterexample. With the variable CI, each run takes the same examples.
-settings.register_profile(
-    "tests", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow]
-)
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "noisy-speech.wav"

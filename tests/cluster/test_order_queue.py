@@ -76,7 +76,12 @@ async def test_an_order_is_not_given_to_workers_that_cannot_be_checked_forever(
     dask: Client, required: Requirements, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It fails with the reason after some rounds, and may be given again."""
-    monkeypatch.setattr(checks, "_CHECK_SECONDS", 0)
+
+    async def hang(_: Requirements) -> None:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(checks, "inspect_worker", hang)
+    monkeypatch.setattr(checks, "_CHECK_SECONDS", 0.1)
     queue = OrderQueue(dask, required)
     with pytest.raises(ConnectionFailed, match=r"tcp://.* cannot be checked: no resp") as caught:
         await queue.carry_out(worker.read_recording, order(tmp_path))
