@@ -91,7 +91,7 @@ async def on_terminal(sandbox: Sandbox, folder: Path, *arguments: str) -> OnTerm
 async def slow_uploads(tmp_path: Path) -> AsyncIterator[Sandbox]:
     """A sandbox that takes seconds for an upload, and recordings for it."""
     recordings(tmp_path / "in", *(f"{number}.wav" for number in range(FILES)))
-    slow = Fault(origin="edge", method="PUT", times=None, action=Delay(2.0))
+    slow = Fault(origin="edge", method="PUT", times=None, action=Delay(5.0))
     async with Sandbox(engine="echo", faults=[slow]) as sandbox:
         yield sandbox
 

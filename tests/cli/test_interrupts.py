@@ -290,13 +290,21 @@ async def test_an_interrupted_embedded_sandbox_leaves_nothing(
 
 async def test_an_interruption_after_the_end_prints_nothing(start: Start) -> None:
     """Ctrl-C while the process waits for its threads ends it at once, without a traceback."""
-    thread = "import threading, time; threading.Thread(target=time.sleep, args=(60,)).start();"
+    thread = (
+        "import sys, threading, time\n"
+        "def work():\n"
+        "    while threading.main_thread().is_alive(): time.sleep(0.01)\n"
+        "    sys.stdout.write('ended'); sys.stdout.flush(); time.sleep(60)\n"
+        "threading.Thread(target=work).start()\n"
+    )
     process = await start("batch", "status", "missing", before=thread)
+    assert process.stdout is not None
     assert process.stderr is not None
-    printed = await process.stderr.receive()
-    await anyio.sleep(0.5)  # it exits with 2 when the thread ends
+    with anyio.fail_after(PATIENCE):
+        assert await process.stdout.receive() == b"ended"
+    await anyio.sleep(0.1)  # it exits with 2 when the thread ends
     process.send_signal(signal.SIGINT)
     with anyio.fail_after(PATIENCE):
         assert await process.wait() == -signal.SIGINT
-    printed += b"".join([piece async for piece in process.stderr])
+    printed = b"".join([piece async for piece in process.stderr])
     assert printed.count(b"\n") == 1, printed
