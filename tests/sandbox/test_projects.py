@@ -197,7 +197,9 @@ async def test_a_disconnected_client_leaves_no_partial_file() -> None:
         writer.close()
         await writer.wait_closed()
         await asyncio.sleep(0.05)
-        assert not list((caller.sandbox.state.folder / "uploads").rglob("*.*"))
+        async with asyncio.timeout(60):
+            while list((caller.sandbox.state.folder / "uploads").rglob("*.*")):
+                await asyncio.sleep(0.01)
         got = await caller.api("complete_project_upload", apiProjectId=made["apiProjectId"])
         assert got.status == 409
 
