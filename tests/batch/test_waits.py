@@ -68,7 +68,8 @@ async def test_a_cancelled_run_ends_the_operations_of_its_waits(tmp_path: Path) 
             events.append(event)
 
     async with waiting_batch(tmp_path, 2, evolve(QUICK, observers=Operations())):
-        pass
+        while [each.name for each in events].count("wait") < 2:
+            await asyncio.sleep(0.01)
     started = {each.operation_id for each in events if isinstance(each, OperationStarted)}
     ended = {each.operation_id: each for each in events if isinstance(each, OperationEnded)}
     assert started == ended.keys()
