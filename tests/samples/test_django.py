@@ -53,7 +53,7 @@ async def test_a_recording_is_restored_and_streamed(
 
 
 @pytest.mark.diffio(
-    duration=1.0, faults=[Fault(path="/v1/*-generation", action=RespondWith(status=402))]
+    duration=3.0, faults=[Fault(path="/v1/*-generation", action=RespondWith(status=402))]
 )
 async def test_the_command_continues_what_failed_or_was_killed(
     diffio_environment: Mapping[str, str], diffio_sandbox: Sandbox, tmp_path: Path
