@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextlib
 import errno
 import importlib
 import threading
-import time
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from functools import cache
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from weakref import WeakSet
 
 import anyio
 
@@ -35,79 +34,20 @@ R = TypeVar("R")
 
 #: Seconds to retry while the process is short of a resource, and the delays between attempts.
 SHORTAGE_TIMEOUT, MIN_RETRY_DELAY, MAX_RETRY_DELAY = 10.0, 0.05, 1.0
-
-
 #: Threads of the pool.
 MAX_THREADS = 16
 
 
-class _Pool:
-    """Daemon threads that run blocking functions.
-
-    A job wakes one thread, the one that was idle last. A `ThreadPoolExecutor` wakes two for most
-    jobs, and both compete with the event loop for the interpreter.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._threads = 0
-        self._idle: list[SimpleQueue[Callable[[], None]]] = []
-        self._queued: deque[Callable[[], None]] = deque()
-
-    def submit(self, job: Callable[[], None]) -> None:
-        """Run a job, which must not raise; threads that already run do it if none can be started.
-
-        Raises:
-            ThreadShortage: No thread of the pool runs, and none can be started.
-        """
-        with self._lock:
-            if self._idle:
-                self._idle.pop().put(job)
-            elif self._threads == MAX_THREADS or not self._start(job):
-                self._queued.append(job)
-
-    def _start(self, job: Callable[[], None]) -> bool:
-        """Start a thread with its first job; return False if others have to do it."""
-        name = f"diffio-files_{self._threads}"
-        thread = threading.Thread(target=self._work, args=(job,), name=name, daemon=True)
-        try:
-            start_thread(thread)
-        except ThreadShortage:
-            if not self._threads:
-                raise
-            return False
-        self._threads += 1
-        return True
-
-    def _work(self, first: Callable[[], None]) -> None:
-        inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        inbox.put(first)
-        del first
-        while True:
-            job = inbox.get()
-            job()
-            del job  # release its data
-            with self._lock:
-                if self._queued:
-                    inbox.put(self._queued.popleft())
-                else:
-                    self._idle.append(inbox)
-
-    def wait_idle(self) -> None:
-        """Wait until each job has finished."""
-        while len(self._idle) < self._threads:
-            time.sleep(0.001)
+@cache
+def _pool() -> ThreadPoolExecutor:
+    # Not the loop's default executor: it resolves host names, which a stuck disk must not block.
+    return ThreadPoolExecutor(max_workers=MAX_THREADS, thread_name_prefix="diffio-files")
 
 
-# Not the loop's default executor: it resolves host names, which a stuck disk must not block.
-_pool = cache(_Pool)
 _system.register_at_fork(after_in_child=_pool.cache_clear)
 
-
-@atexit.register
-def _finish_jobs() -> None:
-    """Let no write be cut off when the process ends: daemon threads are."""
-    _pool().wait_idle()
+#: Pools that have at least one thread; threads of a pool never end.
+_started_pools: WeakSet[ThreadPoolExecutor] = WeakSet()
 
 
 class _Threads:
@@ -139,7 +79,11 @@ class _Threads:
                 with contextlib.suppress(RuntimeError):  # the loop is closed
                     loop.call_soon_threadsafe(_deliver, future, outcome)
 
-        self._submit(job)
+        try:
+            self._submit(job)
+        except BaseException:
+            future.cancel()  # the job may be queued
+            raise
         self._running.add(future)
         future.add_done_callback(self._running.discard)
         return future
@@ -157,7 +101,18 @@ class TrackedExecutor(_Threads):
     """
 
     def _submit(self, job: Callable[[], None]) -> None:
-        _pool().submit(job)
+        """Queue a job; threads that already run do it if no more can be started."""
+        pool = _pool()
+        try:
+            pool.submit(job)
+        except RuntimeError as failure:
+            if not is_thread_shortage(failure):
+                raise
+            # The pool queued the job before it tried to start a thread.
+            if pool not in _started_pools:
+                raise ThreadShortage(errno.EAGAIN, str(failure)) from failure
+        else:
+            _started_pools.add(pool)
 
     async def run_with_retries(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `work` in a thread; retry for a while if the process is short of a resource.
