@@ -100,9 +100,7 @@ class StoreUrl:
         Raises:
             ConfigurationError: The key is too long or cannot be a key.
         """
-        found = evolve(self, key=self.as_folder.key + below)
-        _check_key(found, "the result")
-        return found
+        return _checked(evolve(self, key=self.as_folder.key + below), "the result")
 
 
 #: A file, or an object of a store.
@@ -131,7 +129,9 @@ def location_of(value: str | os.PathLike[str], what: str) -> StoreUrl | str:
         ConfigurationError: The URL is invalid or of another scheme, or contains a credential.
     """
     if is_store_url(value):
-        return _without_query(parse_url(value, what), what)
+        found = _address(value, what)
+        _check_query(found, what)  # before the checks whose messages show the key
+        return _checked(found, what)
     accepted = _ACCEPTED.match(value) if isinstance(value, str) else None
     if accepted is None:
         return local_path(value, what, stores=True)
@@ -141,14 +141,12 @@ def location_of(value: str | os.PathLike[str], what: str) -> StoreUrl | str:
 def parse_url(text: str, what: str) -> StoreUrl:
     """Return the address in a text with an accepted scheme, which is not `file`.
 
+    It may be one that a batch has listed: text like a query is part of its key.
+
     Raises:
         ConfigurationError: As `location_of`.
     """
-    scheme, _, rest = text.partition("://")
-    scheme = scheme.lower()
-    found = _web_address(scheme, rest, what) if scheme not in _STORES else _object(scheme, rest)
-    _check_address(found, what)
-    return found
+    return _checked(_address(text, what), what)
 
 
 def has_query(key: str) -> bool:
@@ -160,6 +158,18 @@ def is_store_url(value: object) -> TypeGuard[str]:
     """Return whether a value is text with a scheme that `location_of` accepts, without `file`."""
     accepted = _ACCEPTED.match(value) if isinstance(value, str) else None
     return accepted is not None and accepted[1].lower() != "file"
+
+
+def _address(text: str, what: str) -> StoreUrl:
+    scheme, _, rest = text.partition("://")
+    scheme = scheme.lower()
+    found = _web_address(scheme, rest, what) if scheme not in _STORES else _object(scheme, rest)
+    if "@" in found.bucket:
+        raise ConfigurationError(
+            f"{what} is a URL ({scheme}://) with a user name or a password in it, which would "
+            "be shown in logs: leave it out, and configure credentials as the store's own tools do"
+        )
+    return found
 
 
 def _object(scheme: str, rest: str) -> StoreUrl:
@@ -187,38 +197,30 @@ def _local_file(rest: str, what: str) -> str:
     return local_path(url2pathname(slash + path), what)
 
 
-def _check_address(url: StoreUrl, what: str) -> None:
-    if "@" in url.bucket:
+def _check_query(url: StoreUrl, what: str) -> None:
+    if not url.is_web and has_query(str(url)):
         raise ConfigurationError(
-            f"{what} is a URL ({url.scheme}://) with a user name or a password in it, which would "
-            "be shown in logs: leave it out, and configure credentials as the store's own tools do"
+            f"{what} is {_shown(url)!r} with a query, which is not accepted: leave out what begins "
+            "with '?', and configure credentials as the store's own tools do"
         )
+
+
+def _checked(url: StoreUrl, what: str) -> StoreUrl:
     if not url.is_web and not _BUCKET.fullmatch(url.bucket):
         named = f"{url.bucket[:80]!r} is not the name of a bucket" if url.bucket else "it has none"
         raise ConfigurationError(
             f"{what} is a URL ({url.scheme}://) that must name a bucket, and {named}: write "
             f"{url.scheme}://BUCKET/KEY"
         )
-    _check_key(url, what)
-
-
-def _without_query(url: StoreUrl, what: str) -> StoreUrl:
-    """Return a URL of the user; in one that a batch has listed, such text is part of the key."""
-    query = None if url.is_web else _QUERY.search(url.key)
-    if query is not None:
-        raise ConfigurationError(
-            f"{what} is {url.scheme}://{url.bucket}/{url.key[: query.start()]} with a query, which "
-            "is not accepted: leave out what begins with '?', and configure credentials as the "
-            "store's own tools do"
-        )
+    problem = _key_problem(url)
+    if problem is not None:
+        raise ConfigurationError(f"{what}, {_shown(url)!r}, {problem}")
     return url
 
 
-def _check_key(url: StoreUrl, what: str) -> None:
-    problem = _key_problem(url)
-    if problem is not None:
-        shown = f"{url.scheme}://{url.bucket}/{url.key[:80]}"
-        raise ConfigurationError(f"{what}, {shown!r}, {problem}")
+def _shown(url: StoreUrl) -> str:
+    """Return the beginning of a URL, without text that may be a signature."""
+    return _QUERY.split(str(url), maxsplit=1)[0][:120]
 
 
 def _key_problem(url: StoreUrl) -> str | None:

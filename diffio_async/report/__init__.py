@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from diffio_async._protocol.media_types import RECORDING_ENDINGS
 from diffio_async._storage.files import suffix_of
-from diffio_async._store_url import is_store_url, parse_url
+from diffio_async._store_url import is_store_url, location_of
 from diffio_async._validators import local_path
 from diffio_async.batch.journal import journal_at
 from diffio_async.errors import ConfigurationError
@@ -68,7 +68,7 @@ def find_recordings(before: AnyPath, after: AnyPath | None = None) -> Listing:
         are_folders = os.path.isdir(before) and os.path.isdir(after)  # noqa: PTH112 - any text
         return list_folders(before, after) if are_folders else list_pairs([(before, after)])
     if is_store_url(before):
-        url = parse_url(os.fsdecode(before), "the path")
+        url = location_of(before, "the path")
         raise ConfigurationError(
             f"{url} is not on this machine, where results are looked for: name the journal of the "
             "batch, or a recording and its result"

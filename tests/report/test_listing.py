@@ -140,6 +140,7 @@ REFUSED = {
     "a folder and a file": (("a.wav", "folder/b.wav"), ("folder", "a.wav"), "is not a file"),
     "a signed link": (("b.mp3",), ("https://h.test/a.wav?sig=x", "b.mp3"), "may be a credential"),
     "a URL": ((), ("https://example.com/a.wav",), "name the journal of the batch"),
+    "a signed link alone": ((), ("s3://b/x?X-Amz-Signature=hush",), "leave out what begins with"),
 }
 
 
@@ -150,8 +151,9 @@ def test_refused(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (tmp_path / "folder").mkdir()
     touch(tmp_path, *files)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigurationError, match=message):
+    with pytest.raises(ConfigurationError, match=message) as caught:
         find_recordings(*arguments)
+    assert "hush" not in str(caught.value)
 
 
 def test_no_pairs_are_refused() -> None:
