@@ -8,12 +8,14 @@ import json
 import logging
 import os
 import re
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 from attrs import frozen
 from distributed import LocalCluster
 
+from diffio_async._storage.system_errors import causes_of
 from diffio_async.dask.connection import check_address, first_line
 from diffio_async.dask.executor import DaskExecutor
 from diffio_async.errors import ConfigurationError
@@ -32,6 +34,12 @@ _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]);"
     " from diffio_async.dask.local import main; main()"
 )
+#: How that process reports the address of its scheduler, in what it and the workers print.
+_STARTED = re.compile(rb"\nscheduler of the command: (tcp://[\w.:]+)\s")
+#: Line that ends the traceback of an exception.
+_EXCEPTION = re.compile(r"^[A-Za-z_][\w.]*: .+", re.MULTILINE)
+#: Bytes that are kept of what the processes have printed.
+_KEPT_BYTES = 65_536
 #: Orders that a worker carries out concurrently.
 _THREADS = 16
 
@@ -77,32 +85,51 @@ async def _local_cluster(workers: int) -> AsyncIterator[str]:
         ConfigurationError: It cannot be started.
     """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", _BOOT, json.dumps(sys.path), str(workers)),
+        # No process imports modules from the current folder: workers inherit the option.
+        *(sys.executable, "-P", "-c", _BOOT, json.dumps(sys.path), str(workers)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.STDOUT,
         env={name: value for name, value in os.environ.items() if name not in _SECRET_VARIABLES},
         # Ctrl-C is for this process, also while the others import what they need.
         start_new_session=True,
+        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same on Windows
     )
     assert process.stdin is not None  # noqa: S101 - a pipe
     assert process.stdout is not None  # noqa: S101 - a pipe
-    address = ""
+    started: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    reading = asyncio.create_task(_read(process.stdout, started))
     try:
-        address = (await process.stdout.readline()).decode().strip()
-        if not address.startswith("tcp://"):
+        if not (address := await started):
             raise ConfigurationError(
-                f"{workers} workers could not be started on this machine "
-                f"({address or 'their process ended'}): try fewer, or run without --dask"
+                f"{workers} workers could not be started on this machine ({await reading}): "
+                "remove the cause, try fewer workers, or run without --dask"
             )
         yield address
     finally:
-        if address:
-            process.stdin.close()
-        else:
-            process.kill()  # the workers end as well, and have done nothing yet
-        await process.stdout.read()  # until the last worker has closed it
+        process.stdin.close()
+        if started.cancelled():
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()  # the workers end as well, and have done nothing yet
+        await reading
         await process.wait()
+
+
+async def _read(output: asyncio.StreamReader, started: asyncio.Future[str]) -> str:
+    """Read what the processes print until the last has ended: they wait while the pipe is full.
+
+    `started` gets the address of the scheduler, or "" if they have ended without one. Returns the
+    last exception that was printed.
+    """
+    printed = b""
+    while block := await output.read(_KEPT_BYTES):
+        printed = printed[-_KEPT_BYTES:] + block
+        if not started.done() and (found := _STARTED.search(printed)):
+            started.set_result(found[1].decode())
+    if not started.done():
+        started.set_result("")
+    exceptions = _EXCEPTION.findall(printed.decode(errors="replace"))
+    return exceptions[-1].strip() if exceptions else "their process ended"
 
 
 def main() -> None:
@@ -119,16 +146,13 @@ def main() -> None:
             silence_logs=logging.CRITICAL,
         )
     except Exception as failure:  # noqa: BLE001 - any, of Dask or of a module that it preloads
-        _respond(first_line(failure).rstrip("."))
-        return
+        *_, cause = causes_of(failure)
+        sys.exit(f"{type(cause).__name__}: {first_line(cause)}")
     with cluster:
-        _respond(cluster.scheduler_address)
+        # In one piece, also where Python has no buffer.
+        sys.stdout.write(f"\nscheduler of the command: {cluster.scheduler_address}\n")
+        sys.stdout.flush()
         sys.stdin.buffer.read()
-
-
-def _respond(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 def _silence() -> None:

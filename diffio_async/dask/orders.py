@@ -138,8 +138,8 @@ class OrderFailed:
         """Return the error, with its causes."""
         first, *causes = self.chain
         if self.worker and isinstance(first, DiffioError) and _is_of_system(causes):
-            message, *state = first.args
-            first = type(first)(f"{message} (on the worker {self.worker})", *state)
+            # The error itself keeps its notes, and the attributes that no constructor takes.
+            first.args = (f"{first.args[0]} (on the worker {self.worker})",)
         for effect, cause in pairwise((first, *causes)):
             effect.__cause__ = cause
         if isinstance(first, DiffioError):

@@ -19,13 +19,24 @@ from tests.batch.scenes import below, generations, recordings
 from tests.cli.conftest import COMMAND, PATIENCE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
     from tests.cli.conftest import Run
 
 pytestmark = pytest.mark.slow
 FILES = 6
+#: Module that prints more than a pipe holds, in the event loop of a worker.
+PRINTER = """
+import asyncio
+
+async def dask_setup(worker):
+    print_more(asyncio.get_running_loop())
+
+def print_more(loop):
+    print("x" * 500_000)
+    loop.call_later(0.2, print_more, loop)
+"""
 
 
 @define(eq=False)
@@ -65,17 +76,22 @@ class OnTerminal:
             os.close(terminal)
 
 
-async def on_terminal(sandbox: Sandbox, folder: Path, *arguments: str) -> OnTerminal:
-    """Start a batch of the recordings in `in`, on workers of this machine."""
+async def on_terminal(
+    sandbox: Sandbox, folder: Path, *arguments: str, env: Mapping[str, str] | None = None
+) -> OnTerminal:
+    """Start a batch of the recordings in `in`, on workers of this machine.
+
+    As the installed command, it does not import modules of the current folder.
+    """
     own, terminal = pty.openpty()
     variables = {
         name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
     }
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", COMMAND, "batch", "in", "-o", "out", "--dask", "local:2"),
+        *(sys.executable, "-P", "-c", COMMAND, "batch", "in", "-o", "out", "--dask", "local:2"),
         *("--salt", "s", *arguments),
         cwd=folder,
-        env={**variables, **sandbox.environment, "TERM": "xterm", "COLUMNS": "120"},
+        env={**variables, **sandbox.environment, "TERM": "xterm", "COLUMNS": "120", **(env or {})},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=terminal,
@@ -138,15 +154,65 @@ async def test_an_interruption_while_workers_start_prints_one_line(
 
 
 async def test_workers_that_cannot_start_stop_the_batch(slow_uploads: Sandbox, run: Run) -> None:
-    """The message has the reason that Dask has."""
+    """The message has the exception of the worker, and what to do next."""
     settings = {"DASK_DISTRIBUTED__WORKER__PRELOAD": "['a_module_that_is_missing']"}
     stopped = await run(
         *("batch", "in", "-o", "out", "--dask", "local:2", "--salt", "s"),
         env={**slow_uploads.environment, **settings},
     )
     assert stopped.returncode == 1
-    assert "2 workers could not be started on this machine" in stopped.stderr
+    shown = " ".join(stopped.stderr.split())
+    assert "2 workers could not be started on this machine (ModuleNotFoundError: " in shown
+    assert "No module named 'a_module_that_is_missing'): remove the cause, " in shown
     assert not slow_uploads.state.projects
+
+
+async def test_modules_in_the_current_folder_are_not_imported(
+    slow_uploads: Sandbox, tmp_path: Path
+) -> None:
+    """Neither the scheduler nor the workers execute a file that has the name of a module."""
+    slow_uploads.faults.clear()
+    for name in ("json", "distributed", "multiprocessing", "tornado"):
+        (tmp_path / f"{name}.py").write_text(f"open({name + '-was-executed'!r}, 'w').close()")
+    command = await on_terminal(slow_uploads, tmp_path)
+    assert await command.ended() == 0, command.shown
+    assert not [*tmp_path.glob("*-was-executed")]
+
+
+@pytest.fixture
+def printing(tmp_path: Path) -> dict[str, str]:
+    """Variables with which each process prints when it starts, and each worker all the time."""
+    modules = tmp_path / "modules"
+    modules.mkdir()
+    (modules / "sitecustomize.py").write_text("print('started', end='')")
+    (modules / "printer.py").write_text(PRINTER)
+    return {"PYTHONPATH": str(modules), "DASK_DISTRIBUTED__WORKER__PRELOAD": "['printer']"}
+
+
+async def test_what_workers_print_does_not_stop_the_batch(
+    slow_uploads: Sandbox, printing: dict[str, str], tmp_path: Path
+) -> None:
+    """It is read all the time, and not shown."""
+    slow_uploads.faults.clear()
+    command = await on_terminal(slow_uploads, tmp_path, env=printing)
+    assert await command.ended() == 0, command.shown
+    assert generations(slow_uploads) == len(below(tmp_path / "out")) == FILES
+    assert "xxx" not in command.shown
+
+
+async def test_no_process_is_left_after_a_command_that_was_killed(
+    slow_uploads: Sandbox, printing: dict[str, str], tmp_path: Path
+) -> None:
+    """Also where the workers print, which nobody reads any longer."""
+    command = await on_terminal(slow_uploads, tmp_path, env=printing)
+    await command.until(f"{FILES} up")
+    started = import_module("psutil").Process(command.process.pid).children(recursive=True)
+    assert len(started) >= 4
+    command.process.kill()
+    async with asyncio.timeout(PATIENCE):
+        while any(each.is_running() and each.status() != "zombie" for each in started):
+            await asyncio.sleep(0.02)
+    await command.ended()
 
 
 async def test_progress_shows_the_files_of_each_worker(

@@ -205,12 +205,14 @@ def test_a_failure_keeps_its_causes_and_pickles() -> None:
     """A worker that has no space left stops downloads, not only one file."""
     failure = UploadFailed("it could not be uploaded")
     failure.api_project_id = "proj_1"
+    failure.add_note("its parts were kept")
     failure.__cause__ = OSError(28, "No space left on device")
     fact = evolve(OrderFailed.of(failure), worker=_Worker.address)
     error = pickle.loads(pickle.dumps(fact)).error()
     assert isinstance(error, UploadFailed)
     assert str(error) == f"it could not be uploaded (on the worker {_Worker.address})"
     assert error.api_project_id == "proj_1"
+    assert error.__notes__ == ["its parts were kept"]
     assert isinstance(error.__cause__, OSError)
     assert error.__cause__.errno == 28
 
