@@ -128,7 +128,8 @@ def _connection_failed(raw: Exception, url: str) -> ConnectionFailed:
 
 def _is_of_proxy(raw: Exception, url: str) -> bool:
     """Return whether another host than that of the URL failed; a name fails with one class."""
-    return isinstance(raw, aiohttp.ClientConnectorError) and raw.host != urlsplit(url).hostname
+    host = urlsplit(url).hostname  # in lower case
+    return isinstance(raw, aiohttp.ClientConnectorError) and raw.host.lower() != host
 
 
 def _not_read(raw: BaseException) -> str:

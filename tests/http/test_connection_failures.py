@@ -39,6 +39,16 @@ async def test_a_refused_connection_is_a_failed_connection() -> None:
     assert not error.permanent
 
 
+@pytest.mark.parametrize(
+    "host", ["LOCALHOST:9", "API.Diffio.Invalid", "[0:0:0:0:0:0:0:1]:9", "[::FFFF:7f00:1]:9"]
+)
+async def test_a_failure_without_a_proxy_does_not_blame_one(host: str) -> None:
+    """However the host is written."""
+    error = await failure_at(f"http://{host}", evolve(ONCE, allow_insecure_http=True))
+    assert type(error) is ConnectionFailed
+    assert "proxy" not in str(error)
+
+
 async def test_an_unknown_host_name_is_a_failed_connection() -> None:
     error = await failure_at("https://api.diffio.invalid/v1")
     assert type(error) is ConnectionFailed
