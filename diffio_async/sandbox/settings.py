@@ -1,5 +1,6 @@
 """Settings of a sandbox."""
 
+import errno
 import ipaddress
 import math
 import os
@@ -133,10 +134,10 @@ def listen_error(error: OSError | OverflowError, address: str) -> SandboxError:
     number = error.errno if isinstance(error, OSError) else None
     # By the number: asyncio's text repeats the address.
     reason = os.strerror(number) if number and number > 0 else str(error)
-    return SandboxError(
-        f"cannot listen on {address}: {reason}; stop the program that uses it, or choose another "
-        "address or port: port=0 (--port 0) selects a free one"
-    )
+    advice = "choose another address or port"
+    if number == errno.EADDRINUSE:
+        advice = f"stop the program that uses it, or {advice}: port=0 (--port 0) selects a free one"
+    return SandboxError(f"cannot listen on {address}: {reason}; {advice}")
 
 
 def is_loopback(host: str) -> bool:

@@ -50,6 +50,15 @@ async def test_a_port_in_use_is_named() -> None:
     assert "--port 0" in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("host", "port"), [("sandbox.invalid", 0), ("192.0.2.1", 0), ("127.0.0.1", 70_000)]
+)
+async def test_an_address_that_is_not_of_this_machine_is_refused(host: str, port: int) -> None:
+    """An unknown host, the address of another, or no port; no program uses it."""
+    with pytest.raises(SandboxError, match=r"cannot listen on .*; choose another address or port$"):
+        await echoing(host=host, port=port, allow_remote=True).start()
+
+
 @pytest.mark.parametrize("iterations", range(7))
 async def test_a_connection_that_was_just_accepted_is_closed(iterations: int) -> None:
     """However many iterations of the event loop the connection is before the end."""
