@@ -43,8 +43,13 @@ _EXIT_SECONDS = 0.05
 #: That comes soon: a failure after these seconds is one that obstore has retried.
 _CHECK_ATTEMPTS, _CHECK_SECONDS = 3, 10
 
-#: Variables that configure a store, and those with the address of its service.
+#: Variables that configure a store, those of one line, and those with the address of its service.
 _PREFIXES = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
+_ONE_LINE = {
+    "s3": ("AWS_",),
+    "gs": ("GOOGLE_BEARER_TOKEN",),  # others are JSON, or not read by obstore
+    "az": ("AZURE_STORAGE_", "AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"),
+}
 _ENDPOINTS = {
     "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
     "gs": ("GOOGLE_BASE_URL",),
@@ -159,9 +164,9 @@ def _check_environment(scheme: str) -> None:
     Raises:
         ConfigurationError: One is invalid; its value is not shown, as it may be a credential.
     """
-    prefix = _PREFIXES.get(scheme)
+    one_line = _ONE_LINE.get(scheme, ())
     for name, value in os.environ.items():
-        if prefix is not None and name.startswith(prefix) and _CONTROL.search(value):
+        if name.startswith(one_line) and _CONTROL.search(value):
             raise ConfigurationError(
                 f"{name} contains a control character, such as a line break at its end: remove it"
             )

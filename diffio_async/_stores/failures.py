@@ -135,15 +135,6 @@ def _translated(
             f"{str(url)!r} cannot {action}: obstore failed ({reason}). Check the environment "
             "variables of the store"
         )
-    status = _STATUS.search(text)
-    is_transient = status is None or status[1] in _TRANSIENT
-    if _ROLE.search(text) or (status is None and _NO_CREDENTIALS.search(_URL.sub("", text))):
-        advice = _CREDENTIALS.get(url.scheme, "configure them as the store's own tools do")
-        problem = error(f"there are no valid credentials for {url} ({reason}): {advice}")
-        if _ROLE.search(text) and is_transient:
-            problem.__cause__ = ConnectionFailed(f"no credentials for {url} were sent: {reason}")
-            return problem
-        return ConfigurationError(str(problem))
     # A write needs no object.
     if no_bucket or (is_missing(failure) and action == "be written"):
         return error(
@@ -158,6 +149,16 @@ def _translated(
         )
     if name == "PreconditionError":
         return error(f"{str(url)!r} changed while it was read: try again when nothing writes to it")
+    # The texts of the failures above contain the key, which may have any word.
+    status = _STATUS.search(text)
+    is_transient = status is None or status[1] in _TRANSIENT
+    if _ROLE.search(text) or (status is None and _NO_CREDENTIALS.search(_URL.sub("", text))):
+        advice = _CREDENTIALS.get(url.scheme, "configure them as the store's own tools do")
+        problem = error(f"there are no valid credentials for {url} ({reason}): {advice}")
+        if _ROLE.search(text) and is_transient:
+            problem.__cause__ = ConnectionFailed(f"no credentials for {url} were sent: {reason}")
+            return problem
+        return ConfigurationError(str(problem))
     region = _REGION.search(text)
     if region is not None or "configured region" in reason:
         where = f"AWS_REGION={region[1]}" if region is not None else "AWS_REGION to its region"
