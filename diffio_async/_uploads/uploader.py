@@ -20,7 +20,6 @@ from diffio_async._uploads.upload import SizeMismatch, Upload, run_shielded
 from diffio_async.errors import ApiError, NotFound, NotReady, UploadFailed
 from diffio_async.events import UploadRestarted, UploadResumed
 from diffio_async.models.projects import CreatedProject, Project, UploadRecord
-from diffio_async.options import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,7 +82,6 @@ class Uploader:
     """Uploads of one client; parts and signed PUTs share one concurrency limit per event loop."""
 
     def __init__(self, sender: ApiTransport) -> None:
-        _keep_freed_buffers()
         self.sender = sender
         self._limiters: dict[asyncio.AbstractEventLoop, UploadLimiter] = {}
         self._content_locks: WeakValueDictionary[tuple[object, int, str], asyncio.Lock] = (
@@ -138,16 +136,6 @@ class Uploader:
                 )
             )
         return self._limiters[loop]
-
-
-def _keep_freed_buffers() -> None:
-    """Let glibc keep freed buffers of this size for the next ones.
-
-    It returns larger ones than were ever freed to the system, and the next ones are obtained page
-    by page, which takes a fifteenth of the CPU time of small uploads. These pages are not touched.
-    """
-    buffer = bytes(4 * MIB)
-    del buffer
 
 
 #: Statuses of the edge for an expired token or an unknown multipart upload.
