@@ -43,8 +43,9 @@ _EXIT_SECONDS = 0.05
 #: That comes soon: a failure after these seconds is one that obstore has retried.
 _CHECK_ATTEMPTS, _CHECK_SECONDS = 3, 10
 
-#: Variables that configure a store, those of one line, and those with the address of its service.
-_PREFIXES = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
+#: Beginnings of the variables that configure stores.
+_PREFIXES = ("AWS_", "GOOGLE_", "AZURE_")
+#: By scheme: variables of one line, and those with the address of the service.
 _ONE_LINE = {
     "s3": ("AWS_",),
     "gs": ("GOOGLE_BEARER_TOKEN",),  # others are JSON, or not read by obstore
@@ -150,7 +151,7 @@ def _key(url: StoreUrl, writing: bool) -> _Key:
 
 
 def _environment() -> int:
-    names = (*_PREFIXES.values(), "HTTP_PROXY", "HTTPS_PROXY", "HOME")
+    names = (*_PREFIXES, "HTTP_PROXY", "HTTPS_PROXY", "HOME")
     return hash(frozenset(each for each in os.environ.items() if each[0].startswith(names)))
 
 

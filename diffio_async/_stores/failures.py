@@ -152,10 +152,11 @@ def _translated(
     # The texts of the failures above contain the key, which may have any word.
     status = _STATUS.search(text)
     is_transient = status is None or status[1] in _TRANSIENT
-    if _ROLE.search(text) or (status is None and _NO_CREDENTIALS.search(_URL.sub("", text))):
+    is_of_role = _ROLE.search(text) is not None
+    if is_of_role or (status is None and _NO_CREDENTIALS.search(_URL.sub("", text))):
         advice = _CREDENTIALS.get(url.scheme, "configure them as the store's own tools do")
         problem = error(f"there are no valid credentials for {url} ({reason}): {advice}")
-        if _ROLE.search(text) and is_transient:
+        if is_of_role and is_transient:
             problem.__cause__ = ConnectionFailed(f"no credentials for {url} were sent: {reason}")
             return problem
         return ConfigurationError(str(problem))

@@ -23,10 +23,10 @@ from diffio_async._store_url import StoreUrl, location_of
 from diffio_async._uploads.source import (
     INLINE_LIMIT,
     BytesSource,
+    FileFingerprint,
     FileSource,
     Source,
     display_name,
-    fingerprint_in,
     is_local,
     raw_file,
     read_blocks,
@@ -205,21 +205,20 @@ class _SourceOpener:
         """Open a regular file, and read it if it is small."""
         if self.before_open is not None:
             self.before_open()
-        descriptor, status = _open_regular_file(path, self.descriptors)
+        descriptor, fingerprint = _open_regular_file(path, self.descriptors)
         content = None
-        # Few system calls: after each of them, this thread competes for the interpreter.
-        if status.st_size <= INLINE_LIMIT:
-            content = os.read(descriptor, status.st_size + 1)
-            # Content that was read during a write, `verify` notices.
-            if len(content) != status.st_size:
+        if fingerprint[0] <= INLINE_LIMIT:
+            content = os.read(descriptor, fingerprint[0] + 1)
+            # `verify` finds content that was read during a write.
+            if len(content) != fingerprint[0]:
                 content = None
         return FileSource(
             descriptor,
             Path(path).name,
             self.threads,
-            fingerprint=fingerprint_in(status),
+            fingerprint=fingerprint,
             content=content,
-            local=is_local(descriptor, status.st_dev),
+            local=is_local(descriptor),
         )
 
     async def _file(self, file: Any) -> FileSource:
@@ -264,7 +263,7 @@ def _check_readable(file: object) -> None:
         raise InvalidSource("the file object is not open for reading: open it with mode 'rb'")
 
 
-def _open_regular_file(path: str, descriptors: list[int]) -> tuple[int, os.stat_result]:
+def _open_regular_file(path: str, descriptors: list[int]) -> tuple[int, FileFingerprint]:
     # Without O_NONBLOCK, opening a named pipe would block until a writer opens it.
     flags = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, os.O_RDONLY | flags)
@@ -274,7 +273,7 @@ def _open_regular_file(path: str, descriptors: list[int]) -> tuple[int, os.stat_
         raise IsADirectoryError(path)
     if not stat.S_ISREG(status.st_mode):
         raise OSError("it is not a regular file (for a pipe, pass an open file object)")
-    return descriptor, status
+    return descriptor, (status.st_size, status.st_mtime_ns)
 
 
 def _unreadable_reason(path: str, failure: Exception) -> str:

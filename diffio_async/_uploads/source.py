@@ -162,26 +162,16 @@ class FileSource:
 
 def fingerprint_of(descriptor: int) -> FileFingerprint:
     """Return the fingerprint of an open file."""
-    return fingerprint_in(os.fstat(descriptor))
-
-
-def fingerprint_in(status: os.stat_result) -> FileFingerprint:
-    """Return the fingerprint in the status of a file."""
+    status = os.fstat(descriptor)
     return status.st_size, status.st_mtime_ns
 
 
-#: The devices whose files are local.
-_local_devices: set[int] = set()
-
-
-def is_local(descriptor: int, device: int) -> bool:
+def is_local(descriptor: int) -> bool:
     """Return whether the fingerprint of an open file is in memory, so that no thread is needed.
 
     A network file system may request it from its server; it has no reads that do not wait.
     """
-    if device not in _local_devices and _system.reads_without_waiting(descriptor):
-        _local_devices.add(device)
-    return device in _local_devices
+    return _system.reads_without_waiting(descriptor)
 
 
 def read_error(source: Source, failure: OSError | MemoryError) -> InvalidSource:

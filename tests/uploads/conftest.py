@@ -14,5 +14,5 @@ def reading(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """How files of some parts are read: in chunks, or when opened, from a local disk or not."""
     how: str = request.param
     monkeypatch.setattr(f"{_SOURCES}.INLINE_LIMIT", PART if how == "in chunks" else 16 * PART)
-    monkeypatch.setattr(f"{_SOURCES}.is_local", lambda *_: "network" not in how)
+    monkeypatch.setattr(f"{_SOURCES}.is_local", lambda _: "network" not in how)
     return how
